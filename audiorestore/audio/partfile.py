@@ -1,0 +1,132 @@
+"""A file that appears under its name whole or not at all.
+
+It is written beside its final name, as ``.NAME.RANDOM.part``, brought to the disk, and renamed. What a killed
+run leaves behind is hidden, and known by its suffix.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from audiorestore.errors import OutputError
+
+PART_SUFFIX = ".part"
+_LONGEST_NAME = 255  # bytes, on every common file system
+
+
+def is_part(name: str) -> bool:
+    """Tell whether a file name is that of an unfinished `PartFile`."""
+    return name.startswith(".") and name.endswith(PART_SUFFIX)
+
+
+class PartFile:
+    """Reserve ``path`` for a new file: write to ``.part``, then `commit`; leaving the block discards what is left.
+
+    Args:
+        path: final name.
+        force: replace a file of that name; otherwise an existing one is an error, also if another
+            process creates it in between.
+        source: a file that must never be replaced, whatever ``force`` says and under whatever name
+            (symbolic or hard link).
+
+    Raises:
+        OutputError: the name is taken or is the source's, or the folder is missing or cannot be written to.
+    """
+
+    def __init__(self, path: Path, *, force: bool = False, source: Path | None = None) -> None:
+        self.path = path
+        self._force = force
+        self._source = source
+        self._check_free()
+        self.part = _create_part(path)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.discard()
+
+    def commit(self) -> None:
+        """Bring the part to the disk and give it the final name, in one step.
+
+        Raises:
+            OutputError: the name has been taken meanwhile, or the disk refuses.
+        """
+        try:
+            _sync(self.part)
+            self._check_free()
+            if self._force:
+                self.part.replace(self.path)
+            else:
+                _rename_to_new(self.part, self.path)
+            _sync(self.path.parent)
+        except OSError as error:
+            raise OutputError(self.path, expected="to finish the file", found=describe(error)) from error
+
+    def discard(self) -> None:
+        """Remove the part, if there is one."""
+        self.part.unlink(missing_ok=True)
+
+    def _check_free(self) -> None:
+        if self._source is not None and _same_file(self.path, self._source):
+            raise OutputError(self.path, expected="a name other than the source's", found="the source itself")
+        if self.path.is_dir():
+            raise OutputError(self.path, expected="a file name", found="a folder")
+        if not self._force and os.path.lexists(self.path):
+            raise OutputError(self.path, expected="a free name (or force)", found="an existing file")
+
+
+def describe(error: OSError) -> str:
+    """Return the system's words for an error, without file names."""
+    return (error.strerror or str(error)).lower()
+
+
+def _create_part(path: Path) -> Path:
+    """Create an empty hidden file beside ``path``, with the permissions that any new file gets."""
+    tail = f".{secrets.token_hex(4)}{PART_SUFFIX}"
+    name = os.fsdecode(os.fsencode(path.name)[: _LONGEST_NAME - len(tail) - 1])
+    part = path.with_name(f".{name}{tail}")
+    try:
+        os.close(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
+    except OSError as error:
+        raise OutputError(path, expected="a folder that can be written to", found=describe(error)) from error
+    return part
+
+
+def _rename_to_new(part: Path, path: Path) -> None:
+    """Rename without ever replacing: a hard link fails if the name is taken."""
+    try:
+        path.hardlink_to(part)
+    except FileExistsError:
+        raise
+    except OSError as error:
+        if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.EMLINK, errno.ENOSYS, errno.EXDEV):
+            raise
+        # No hard links here (FAT, some network shares): take the name with an empty file, then replace that.
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
+        part.replace(path)
+    else:
+        part.unlink()
+
+
+def _same_file(path: Path, source: Path) -> bool:
+    try:
+        return path.samefile(source)
+    except FileNotFoundError:
+        return False
+
+
+def _sync(path: Path) -> None:
+    """Bring a file, or a folder's list of names, to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

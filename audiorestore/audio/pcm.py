@@ -1,0 +1,35 @@
+"""Float samples to integers and back, so that what no stage changed is written bit for bit.
+
+libsndfile divides integers by 2 ** (bits - 1) when it reads but multiplies floats by 2 ** (bits - 1) - 1 when it
+writes, which changes every sample. Here both directions use 2 ** (bits - 1).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class Quantised(NamedTuple):
+    """Integer samples, and how many of them did not fit and were set to full scale."""
+
+    samples: Tensor
+    overs: int
+
+
+def quantise(samples: Tensor, bits: int) -> Quantised:
+    """Round to integers of ``bits`` bits (half to even), saturate, and shift up to fill 32 bits.
+
+    Full scale reaches from -1.0 to 1.0 - 2 ** (1 - bits); +1.0 itself is one step over.
+
+    Args:
+        samples: float, any shape; finite.
+        bits: 8 to 32.
+    """
+    full_scale = 2.0 ** (bits - 1)
+    rounded = torch.round(samples.double() * full_scale)
+    overs = int(((rounded < -full_scale) | (rounded > full_scale - 1)).sum())
+    whole = rounded.clamp(-full_scale, full_scale - 1).long() << (32 - bits)
+    return Quantised(whole.to(torch.int32), overs)

@@ -1,0 +1,340 @@
+"""Noises of old carriers, made from random numbers: hiss, hum, clicks, crackle, thumps and rumble.
+
+Each function returns float32 noise ``[C, T]`` at a level of its own; the caller scales it. All draw from
+the generator they are given, on the CPU, so a seed means the same noise on every device. Events (clicks,
+crackle, thumps) fall on the same samples of all channels, with their own strength in each, as a scratch
+crosses both walls of a groove; steady noise is independent in each channel.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import scipy.fft
+from numpy.typing import NDArray
+
+Noise = NDArray[np.float32]
+Times = NDArray[np.float64]
+LOWEST_HZ = 10.0
+
+
+def white(rng: np.random.Generator, channels: int, n_samples: int) -> Noise:
+    """Return Gaussian noise of unit power, [C, T]."""
+    return rng.standard_normal((channels, n_samples), dtype=np.float32)
+
+
+def shaped(noise: Noise, gain: Noise) -> Noise:
+    """Return noise [C, T] filtered by the real ``gain`` [n_bins] of a transform of `padded_length` (T)."""
+    length = padded_length(noise.shape[1])
+    spec = scipy.fft.rfft(noise, length, axis=1)
+    filtered: Noise = scipy.fft.irfft(spec * gain, length, axis=1)[:, : noise.shape[1]]
+    return filtered
+
+
+def padded_length(n_samples: int) -> int:
+    """Return the transform length for ``n_samples``: next that is fast, and never under 512 bins."""
+    return int(scipy.fft.next_fast_len(max(n_samples, 1024), real=True))
+
+
+def bin_frequencies(n_samples: int, sample_rate: int) -> Noise:
+    """Return the bins of that transform in Hz, [n_bins]; bin 0 counts as `LOWEST_HZ`, as slopes need a logarithm."""
+    length = padded_length(n_samples)
+    frequencies = np.arange(length // 2 + 1, dtype=np.float32) * np.float32(sample_rate / length)
+    return np.maximum(frequencies, np.float32(LOWEST_HZ))
+
+
+def hiss(
+    rng: np.random.Generator,
+    channels: int,
+    n_samples: int,
+    sample_rate: int,
+    *,
+    tilt_db: float,
+    corner_hz: float,
+    low_hz: float,
+    high_hz: float,
+) -> Noise:
+    """Return noise with a straight slope above a corner, between two gentle band limits.
+
+    Tilt 0 is white; -3 dB an octave from a low corner is pink; +3 dB above 1 kHz is replayed tape
+    with too much treble.
+
+    Args:
+        tilt_db: slope above the corner, dB per octave.
+        corner_hz: below it the spectrum is level.
+        low_hz: band limits, second order.
+        high_hz: band limits, second order.
+    """
+    frequencies = bin_frequencies(n_samples, sample_rate)
+    gain = np.maximum(frequencies / np.float32(corner_hz), 1.0) ** np.float32(tilt_db / (20 * math.log10(2)))
+    gain /= np.sqrt(1 + (frequencies / np.float32(high_hz)) ** 4)
+    gain /= np.sqrt(1 + (np.float32(low_hz) / frequencies) ** 4)
+    return shaped(white(rng, channels, n_samples), gain)
+
+
+def rumble(
+    rng: np.random.Generator,
+    channels: int,
+    n_samples: int,
+    sample_rate: int,
+    *,
+    cutoff_hz: float,
+    order: float,
+    period_seconds: float,
+    periodicity: float,
+) -> Noise:
+    """Return low noise of motor and bearing, swelling once a turn.
+
+    Args:
+        cutoff_hz: above it the noise falls by ``order`` times 6 dB an octave.
+        period_seconds: one turn of the platter or spool.
+        periodicity: depth of the swell, 0 to 1.
+    """
+    frequencies = bin_frequencies(n_samples, sample_rate)
+    gain = (1 + (frequencies / np.float32(cutoff_hz)) ** 2) ** np.float32(-order / 2)
+    gain[0] = 0.0
+    noise = shaped(white(rng, channels, n_samples), gain)
+    turns = np.arange(n_samples, dtype=np.float32) / np.float32(period_seconds * sample_rate) + np.float32(rng.random())
+    swell: Noise = 1 + np.float32(periodicity) * np.sin(np.float32(2 * np.pi) * turns)
+    return noise * swell
+
+
+def slow_curve(rng: np.random.Generator, n_samples: int, sample_rate: int, rate_hz: float) -> Times:
+    """Return a random curve [T] of about unit deviation with ``rate_hz`` corners a second, straight between them."""
+    n_corners = int(n_samples / sample_rate * rate_hz) + 3
+    position = np.arange(n_samples) * (rate_hz / sample_rate) + rng.random()
+    return np.interp(position, np.arange(n_corners), rng.standard_normal(n_corners))
+
+
+def hum(
+    rng: np.random.Generator,
+    channels: int,
+    n_samples: int,
+    sample_rate: int,
+    *,
+    fundamental_hz: float,
+    harmonics: float,
+    slope_db: float,
+    even_db: float,
+    jitter_db: float,
+    drift_hz: float,
+    flutter_db: float,
+    alignment: float,
+) -> Noise:
+    """Return mains hum: one cycle drawn from its harmonics, read with a slowly drifting phase and level.
+
+    Args:
+        fundamental_hz: mean frequency.
+        harmonics: how many; those above Nyquist are left out.
+        slope_db: fall of the harmonics in dB per octave; small values buzz.
+        even_db: level of the even harmonics against the odd ones.
+        jitter_db: deviation of each harmonic from the slope.
+        drift_hz: deviation of the frequency.
+        flutter_db: deviation of the level.
+        alignment: 0 is random phases, 1 is one sharp pulse per cycle.
+    """
+    count = max(1, min(int(harmonics), int(0.49 * sample_rate / fundamental_hz)))
+    number = np.arange(1, count + 1)
+    level_db = -slope_db * np.log2(number) + even_db * (number % 2 == 0) + jitter_db * rng.standard_normal(count)
+    phase = (1 - alignment) * rng.uniform(-np.pi, np.pi, count)
+    table_length = 1 << max(10, (32 * count).bit_length())
+    cycle_spec = np.zeros(table_length // 2 + 1, dtype=np.complex64)
+    cycle_spec[1 : count + 1] = 10 ** (level_db / 20) * np.exp(1j * phase)
+    cycle = scipy.fft.irfft(cycle_spec, table_length) * np.float32(table_length)
+
+    frequency = fundamental_hz + drift_hz * slow_curve(rng, n_samples, sample_rate, 0.7)
+    turns = np.cumsum(frequency / sample_rate) + rng.random()
+    swell = 10 ** (np.float32(flutter_db / 20) * slow_curve(rng, n_samples, sample_rate, 2.0).astype(np.float32))
+    wave = _read_cycle(cycle, turns) * swell
+    balance = 10 ** (rng.uniform(-3, 3, (channels, 1)).astype(np.float32) / 20)
+    return wave * balance
+
+
+def _read_cycle(cycle: Noise, turns: Times) -> Noise:
+    position = (turns - np.floor(turns)) * len(cycle)
+    index = position.astype(np.int64)
+    fraction = (position - index).astype(np.float32)
+    closed = np.append(cycle, cycle[:2])
+    value: Noise = closed[index] * (1 - fraction) + closed[index + 1] * fraction
+    return value
+
+
+def event_times(rng: np.random.Generator, n_samples: int, sample_rate: int, rate_hz: float) -> Times:
+    """Return at least one random time in samples: a Poisson process over the whole length."""
+    count = max(1, int(rng.poisson(rate_hz * n_samples / sample_rate)))
+    return rng.random(count) * n_samples
+
+
+def crackle(
+    rng: np.random.Generator,
+    channels: int,
+    n_samples: int,
+    sample_rate: int,
+    *,
+    rate_hz: float,
+    width_ms: float,
+    spread_db: float,
+    period_seconds: float,
+    periodicity: float,
+) -> Noise:
+    """Return dense small pulses: smooth bumps and wavelets with heavy-tailed strengths.
+
+    Args:
+        rate_hz: mean number a second.
+        width_ms: median width; each pulse has its own within a factor of about 2.
+        spread_db: deviation of the strengths (log-normal).
+        period_seconds: one turn; the density swells with it.
+        periodicity: depth of that swell, 0 to 1.
+    """
+    times = event_times(rng, n_samples, sample_rate, rate_hz)
+    swell = 1 + periodicity * np.sin(2 * np.pi * (times / (period_seconds * sample_rate) + rng.random()))
+    kept = rng.random(len(times)) * (1 + periodicity) <= swell
+    kept[0] = True
+    times = times[kept]
+    width = width_ms / 1000 * sample_rate * np.exp(rng.uniform(-0.8, 0.8, len(times)))
+    width = np.maximum(width, 2.0)[:, None]
+    steps = np.arange(int(width.max()) + 2)
+    position = (steps - (times % 1)[:, None]) / width
+    cycles = rng.uniform(0, 1.5, len(times))[:, None]
+    phase = rng.uniform(-0.5, 0.5, len(times))[:, None]
+    bump = np.sin(np.pi * position) ** 2 * ((position > 0) & (position < 1))
+    grains = bump * np.cos(2 * np.pi * (cycles * (position - 0.5) + phase * (cycles > 0.5)))
+    grains *= _strengths(rng, len(times), spread_db)[:, None]
+    return _placed(rng, channels, n_samples, times.astype(np.int64)[:, None] + steps, grains)
+
+
+def _strengths(rng: np.random.Generator, count: int, spread_db: float) -> Times:
+    """Return log-normal strengths [count] with random signs and median 1."""
+    signs: Times = rng.choice(np.array([-1.0, 1.0]), count)
+    return signs * 10 ** (spread_db / 20 * rng.standard_normal(count))
+
+
+def _placed(
+    rng: np.random.Generator, channels: int, n_samples: int, index: NDArray[np.int64], grains: Times
+) -> Noise:
+    """Return grains [n, L] added up at ``index`` [n, L], each with its own strength in each channel, [C, T]."""
+    balance = np.ones((channels, len(grains), 1))
+    if channels > 1:
+        balance = rng.uniform(0.3, 1.0, balance.shape)
+    inside = (index >= 0) & (index < n_samples)
+    rows = [np.bincount(index[inside], (grains * part)[inside], minlength=n_samples) for part in balance]
+    return np.stack(rows).astype(np.float32)
+
+
+def clicks(
+    rng: np.random.Generator,
+    channels: int,
+    n_samples: int,
+    sample_rate: int,
+    *,
+    rate_hz: float,
+    core_ms: float,
+    spread_db: float,
+    tail_share: float,
+    tail_db: float,
+    tail_hz: float,
+    tail_ms: float,
+    scratches: float,
+    period_seconds: float,
+) -> Noise:
+    """Return clicks of median peak 1: a short noisy core, in some followed by a long low tail.
+
+    The tail is the arm and cartridge ringing after the shock: a decaying low oscillation of falling pitch
+    (Vaseghi, "Advanced Digital Signal Processing and Noise Reduction", ch. 12-13). Scratches cross many
+    grooves: the same few clicks return once a turn.
+
+    Args:
+        rate_hz: mean number a second, beside those of the scratches.
+        core_ms: median length of the core.
+        spread_db: deviation of the strengths (log-normal).
+        tail_share: share of clicks with a tail.
+        tail_db: median level of the tail's start against the core.
+        tail_hz: median frequency of the tail.
+        tail_ms: median time in which it decays by 8.7 dB.
+        scratches: how many (whole part).
+        period_seconds: one turn.
+    """
+    times = event_times(rng, n_samples, sample_rate, rate_hz)
+    period = period_seconds * sample_rate
+    for _ in range(int(scratches)):
+        burst = rng.random() * period + np.cumsum(rng.exponential(0.006 * sample_rate, int(rng.integers(1, 8))))
+        turns = np.arange(int(n_samples / period) + 1)[:, None] * period
+        times = np.append(times, (burst + turns + rng.normal(0, 0.0005 * sample_rate, turns.shape)).ravel())
+    times = times[(times >= 0) & (times < n_samples)]
+    strengths = _strengths(rng, len(times), spread_db)
+    cores = _cores(rng, len(times), core_ms / 1000 * sample_rate) * strengths[:, None]
+    start = times.astype(np.int64)[:, None]
+    sound = _placed(rng, channels, n_samples, start + np.arange(cores.shape[1]), cores)
+
+    tailed = rng.random(len(times)) < tail_share
+    if tailed.any():
+        count = int(tailed.sum())
+        tails = damped(
+            rng, count, sample_rate, frequency_hz=tail_hz, decay_ms=tail_ms, spread=0.5, glide=0.3
+        )
+        level = 10 ** ((tail_db + 5 * rng.standard_normal(count)) / 20) * strengths[tailed]
+        index = start[tailed] + np.arange(tails.shape[1])
+        sound = sound + _placed(rng, channels, n_samples, index, tails * level[:, None])
+    return sound
+
+
+def _cores(rng: np.random.Generator, count: int, length: float) -> Times:
+    """Return click cores [count, L] of peak 1: decaying noise, smoothed by 1 to 6 samples, ended abruptly in some."""
+    lengths = np.maximum(length * np.exp(0.7 * rng.standard_normal(count)), 1.0)[:, None]
+    steps = np.arange(int(min(4 * lengths.max(), 40 * length)) + 2)
+    noise = rng.standard_normal((count, len(steps)))
+    noise[:, 0] = np.sign(noise[:, 0]) * 2
+    smooth = np.exp(-rng.uniform(0.2, 3.0, count))[:, None]
+    for step in range(1, min(4, len(steps))):
+        noise[:, step:] += smooth**step * noise[:, :-step]
+    ends = lengths * rng.uniform(1, 4, lengths.shape)
+    cores = noise * np.exp(-steps / lengths) * (steps < ends)
+    peaks: Times = np.abs(cores).max(axis=1, keepdims=True)
+    return cores / peaks
+
+
+def damped(
+    rng: np.random.Generator,
+    count: int,
+    sample_rate: int,
+    *,
+    frequency_hz: float,
+    decay_ms: float,
+    spread: float,
+    glide: float,
+) -> Times:
+    """Return damped oscillations [count, L] that start at 0 and fall in pitch.
+
+    Args:
+        frequency_hz: median frequency.
+        decay_ms: median time constant.
+        spread: deviation of both (natural logarithm).
+        glide: share of the pitch lost over four time constants.
+    """
+    decay = decay_ms / 1000 * np.exp(spread * rng.standard_normal(count))[:, None]
+    decay = np.minimum(decay, 3 * decay_ms / 1000)
+    frequency = frequency_hz * np.exp(spread * rng.standard_normal(count))[:, None]
+    seconds = np.arange(int(6 * decay.max() * sample_rate) + 2) / sample_rate
+    turns = frequency * (seconds - glide * seconds**2 / (8 * decay))
+    envelope = np.exp(-seconds / decay) * np.clip((6 * decay - seconds) / decay, 0, 1)
+    waves: Times = envelope * np.sin(2 * np.pi * np.where(seconds < 4 * decay / max(glide, 1e-6), turns, 0))
+    return waves
+
+
+def thumps(
+    rng: np.random.Generator,
+    channels: int,
+    n_samples: int,
+    sample_rate: int,
+    *,
+    rate_hz: float,
+    frequency_hz: float,
+    decay_ms: float,
+) -> Noise:
+    """Return low damped resonances of median peak about 1: bumps of the arm, the desk, a splice."""
+    times = event_times(rng, n_samples, sample_rate, rate_hz)
+    waves = damped(rng, len(times), sample_rate, frequency_hz=frequency_hz, decay_ms=decay_ms, spread=0.3, glide=0.2)
+    waves *= _strengths(rng, len(times), 4.0)[:, None]
+    index = times.astype(np.int64)[:, None] + np.arange(waves.shape[1])
+    return _placed(rng, channels, n_samples, index, waves)

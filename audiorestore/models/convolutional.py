@@ -1,0 +1,86 @@
+"""A plain convolutional autoencoder: every sound goes through the bottleneck, nothing passes around it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from audiorestore.models.base import Denoiser
+from audiorestore.models.layers import Down, Up
+from audiorestore.spectral.stft import StftConfig
+
+
+@dataclass(frozen=True)
+class ConvolutionalConfig:
+    """Shape of the network; one entry a level in channels, kernels and strides (over frequency), outermost first.
+
+    Args:
+        latent: numbers that remain of each frame in the bottleneck.
+        head_channels: channels at full frequency resolution before the output layer.
+    """
+
+    stft: StftConfig = StftConfig()
+    channels: tuple[int, ...] = (32, 64, 96)
+    kernels: tuple[int, ...] = (7, 7, 5)
+    strides: tuple[int, ...] = (4, 4, 2)
+    head_channels: int = 16
+    latent: int = 256
+
+    def __post_init__(self) -> None:
+        if not len(self.channels) == len(self.kernels) == len(self.strides) > 0:
+            raise ValueError("channels, kernels and strides: expected the same number of levels, at least one")
+        if (self.stft.n_fft // 2) % torch.Size(self.strides).numel():
+            raise ValueError(f"strides: their product must divide {self.stft.n_fft // 2}")
+
+
+class ConvolutionalDenoiser(Denoiser):
+    """Encoder, a bottleneck of ``latent`` numbers a frame, decoder; the output is made from the code alone.
+
+    What clean sound never looks like does not fit through the bottleneck, so the distance between input
+    and output marks what is foreign in a recording (anomaly detection by reconstruction error). As a
+    denoiser it is the plain baseline: it cannot return fine detail, the networks with skips can.
+    """
+
+    kind: ClassVar[str] = "convolutional"
+
+    def __init__(self, config: ConvolutionalConfig) -> None:
+        super().__init__(config.stft)
+        self.config = config
+        widths = (3, *config.channels)
+        outs = (config.head_channels, *config.channels)
+        bins = [config.stft.n_fft // 2]
+        for stride in config.strides:
+            bins.append(bins[-1] // stride)
+        levels = list(zip(range(len(config.channels)), config.kernels, config.strides, strict=True))
+        self.encoder = nn.Sequential(
+            *(
+                Down(widths[i], widths[i + 1], n_bins=bins[i], kernel=kernel, stride=stride)
+                for i, kernel, stride in levels
+            )
+        )
+        self.positions = bins[-1]
+        self.squeeze = nn.Linear(config.channels[-1] * bins[-1], config.latent)
+        self.spread = nn.Linear(config.latent, config.channels[-1] * bins[-1])
+        self.decoder = nn.Sequential(
+            *(
+                Up(widths[i + 1], outs[i], n_bins=bins[i + 1], kernel=kernel, stride=stride)
+                for i, kernel, stride in reversed(levels)
+            )
+        )
+        self.head = nn.Conv2d(config.head_channels, 2, 3, padding=1)
+
+    def encode(self, features: Tensor) -> Tensor:
+        """Return the code, [B, N, latent]."""
+        maps = self.encoder(features).permute(0, 2, 3, 1)  # [B, N, positions, channels]
+        code: Tensor = self.squeeze(maps.flatten(2))
+        return code
+
+    def denoise(self, features: Tensor, spec: Tensor) -> Tensor:
+        """Return the compressed spectrum decoded from the code, complex [B, N, n_fft / 2]."""
+        maps = self.spread(nn.functional.silu(self.encode(features)))
+        maps = maps.unflatten(-1, (self.positions, -1)).permute(0, 3, 1, 2)
+        real, imag = self.head(self.decoder(maps)).float().unbind(1)
+        return torch.complex(real, imag)

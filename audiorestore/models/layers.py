@@ -1,0 +1,143 @@
+"""Building blocks that the networks share.
+
+Feature maps are [B, C, N, F] (batch, channels, frames, frequencies), channels last in memory, so that
+``[B, N, F, C]`` is a free view: layer norms and matrix products work on it without a copy.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+class FrameNorm(nn.Module):
+    """Layer norm over all channels and frequencies of one frame, with a gain per frequency and channel.
+
+    Normalising frame by frame, not over the clip, keeps the layer local in time: a chunk of a file is
+    normalised just as the whole file would be. The gains tell the convolutions where in the spectrum they are.
+    """
+
+    def __init__(self, channels: int, n_bins: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm((n_bins, channels))
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Normalise maps [B, C, N, F]."""
+        normed: Tensor = self.norm(maps.permute(0, 2, 3, 1))
+        return normed.permute(0, 3, 1, 2)
+
+
+class Down(nn.Module):
+    """Convolution over time and frequency that keeps every frame and ``1 / stride`` of the frequencies."""
+
+    def __init__(self, channels_in: int, channels_out: int, *, n_bins: int, kernel: int, stride: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels_in, channels_out, (3, kernel), stride=(1, stride), padding=(1, kernel // 2))
+        self.norm = FrameNorm(channels_out, n_bins // stride)
+        self.activation = nn.LeakyReLU(0.1)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Return [B, channels_out, N, F / stride]."""
+        out: Tensor = self.activation(self.norm(self.conv(maps)))
+        return out
+
+
+class Up(nn.Module):
+    """The mirror of `Down`: a convolution that makes ``stride`` neighbours of each frequency (sub-pixel).
+
+    Source: Shi et al., "Real-time single image and video super-resolution using an efficient sub-pixel
+    convolutional neural network", CVPR 2016; it has no checkerboard as transposed convolutions have.
+    """
+
+    def __init__(self, channels_in: int, channels_out: int, *, n_bins: int, kernel: int, stride: int) -> None:
+        super().__init__()
+        self.channels_out = channels_out
+        self.stride = stride
+        self.conv = nn.Conv2d(channels_in, channels_out * stride, (3, kernel), padding=(1, kernel // 2))
+        self.norm = FrameNorm(channels_out, n_bins * stride)
+        self.activation = nn.LeakyReLU(0.1)
+
+    def forward(self, maps: Tensor, skip: Tensor | None = None) -> Tensor:
+        """Return [B, channels_out, N, F * stride]; a skip of that shape is added before the norm."""
+        wide = self.conv(maps).permute(0, 2, 3, 1)  # [B, N, F, stride * channels_out]
+        spread = wide.reshape(*wide.shape[:2], -1, self.channels_out).permute(0, 3, 1, 2)
+        out: Tensor = self.activation(self.norm(spread if skip is None else spread + skip))
+        return out
+
+
+class Mlp(nn.Module):
+    """Two linear layers with a GELU between them, on the last axis, pre-normed and residual."""
+
+    def __init__(self, width: int, *, factor: int = 2) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width)
+        self.widen = nn.Linear(width, factor * width)
+        self.narrow = nn.Linear(factor * width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return [..., width]."""
+        out: Tensor = x + self.narrow(nn.functional.gelu(self.widen(self.norm(x))))
+        return out
+
+
+class MinimalRecurrence(nn.Module):
+    """A gated recurrence over the first axis in both directions, whose gates see the input alone.
+
+    ``h[t] = a[t] * h[t-1] + (1 - a[t]) * c[t]`` with ``a = sigmoid(linear(x))`` and ``c = linear(x)``. No matrix
+    product waits for the step before it, so all of them are done at once and the loop is elementwise.
+    Source: Feng et al., "Were RNNs all we needed?", 2024; Lei et al., "Simple recurrent units", EMNLP 2018.
+    """
+
+    def __init__(self, width_in: int, width: int, width_out: int) -> None:
+        super().__init__()
+        self.width = width
+        self.gates = nn.Linear(width_in, 4 * width)
+        self.out = nn.Linear(2 * width, width_out)
+        # Forget biases from 0 to 4: memories from two steps to about fifty at the start of training.
+        with torch.no_grad():
+            self.gates.bias.zero_()
+            self.gates.bias[: 2 * width] = torch.linspace(0, 4, width).repeat(2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map [N, ..., width_in] to [N, ..., width_out]."""
+        keep, new = self.gates(x).float().split(2 * self.width, dim=-1)
+        keep = keep.sigmoid()
+        new = new * (1 - keep)
+        state: Tensor = _Scan.apply(keep, new, self.width)  # type: ignore[no-untyped-call]
+        out: Tensor = self.out(state)
+        return out
+
+
+class _Scan(torch.autograd.Function):
+    """``h[t] = a[t] * h[t-1] + b[t]`` over the first axis; the second half of the last axis runs backwards.
+
+    With g the gradient at h, the gradient that arrives over time is ``G[t] = g[t] + a[t+1] * G[t+1]``: the same
+    recurrence the other way round; then ``db = G`` and ``da[t] = G[t] * h[t-1]``.
+    """
+
+    @staticmethod
+    def forward(ctx, keep: Tensor, new: Tensor, width: int) -> Tensor:  # type: ignore[no-untyped-def]  # noqa: ANN001
+        state = new.clone(memory_format=torch.contiguous_format)
+        last = state.shape[0] - 1
+        for step in range(1, last + 1):
+            state[step, ..., :width].addcmul_(keep[step, ..., :width], state[step - 1, ..., :width])
+            back = last - step
+            state[back, ..., width:].addcmul_(keep[back, ..., width:], state[back + 1, ..., width:])
+        ctx.save_for_backward(keep, state)
+        ctx.width = width
+        return state
+
+    @staticmethod
+    def backward(ctx, grad: Tensor) -> tuple[Tensor, Tensor, None]:  # type: ignore[no-untyped-def]  # noqa: ANN001
+        keep, state = ctx.saved_tensors
+        width = ctx.width
+        flow = grad.clone(memory_format=torch.contiguous_format)
+        last = flow.shape[0] - 1
+        for step in range(1, last + 1):
+            back = last - step
+            flow[back, ..., :width].addcmul_(keep[back + 1, ..., :width], flow[back + 1, ..., :width])
+            flow[step, ..., width:].addcmul_(keep[step - 1, ..., width:], flow[step - 1, ..., width:])
+        grad_keep = torch.zeros_like(flow)
+        grad_keep[1:, ..., :width] = flow[1:, ..., :width] * state[:-1, ..., :width]
+        grad_keep[:-1, ..., width:] = flow[:-1, ..., width:] * state[1:, ..., width:]
+        return grad_keep, flow, None

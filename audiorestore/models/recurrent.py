@@ -1,0 +1,138 @@
+"""The default network: a convolutional encoder and decoder around a recurrent dual-path bottleneck."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from audiorestore.models.base import Denoiser, mask_and_add
+from audiorestore.models.layers import Down, MinimalRecurrence, Mlp, Up
+from audiorestore.spectral.stft import StftConfig
+
+
+@dataclass(frozen=True)
+class RecurrentConfig:
+    """Shape of the network.
+
+    Args:
+        channels, kernels, strides: one entry a level of the encoder, outermost first; kernels and strides
+            run over frequency (over time every kernel is 3 frames, every stride 1).
+        head_channels: channels at full frequency resolution before the output layer.
+        n_blocks: dual-path blocks in the bottleneck.
+        squeeze: channels that each frequency position gives to the full-band latent.
+        latent: width of the full-band latent code of a frame.
+    """
+
+    stft: StftConfig = StftConfig()
+    channels: tuple[int, ...] = (32, 64, 96)
+    kernels: tuple[int, ...] = (7, 7, 5)
+    strides: tuple[int, ...] = (4, 4, 2)
+    head_channels: int = 16
+    n_blocks: int = 2
+    squeeze: int = 32
+    latent: int = 192
+
+    def __post_init__(self) -> None:
+        if not len(self.channels) == len(self.kernels) == len(self.strides) > 0:
+            raise ValueError("channels, kernels and strides: expected the same number of levels, at least one")
+
+    def bins(self) -> list[int]:
+        """Return the number of frequencies at the input and after each level."""
+        counts = [self.stft.n_fft // 2]
+        for stride in self.strides:
+            if counts[-1] % stride:
+                raise ValueError(f"strides: {counts[-1]} frequencies do not divide by {stride}")
+            counts.append(counts[-1] // stride)
+        return counts
+
+
+class RecurrentDenoiser(Denoiser):
+    """Encoder, dual-path recurrent bottleneck with a full-band latent, decoder with skips; mask plus addition."""
+
+    kind: ClassVar[str] = "recurrent"
+
+    def __init__(self, config: RecurrentConfig) -> None:
+        super().__init__(config.stft)
+        self.config = config
+        bins = config.bins()
+        widths = (3, *config.channels)
+        outs = (config.head_channels, *config.channels)
+        levels = list(zip(range(len(config.channels)), config.kernels, config.strides, strict=True))
+        self.encoder = nn.ModuleList(
+            Down(widths[i], widths[i + 1], n_bins=bins[i], kernel=kernel, stride=stride) for i, kernel, stride in levels
+        )
+        self.bottleneck = nn.ModuleList(
+            DualPathBlock(config.channels[-1], bins[-1], squeeze=config.squeeze, latent=config.latent)
+            for _ in range(config.n_blocks)
+        )
+        self.decoder = nn.ModuleList(
+            Up(widths[i + 1], outs[i], n_bins=bins[i + 1], kernel=kernel, stride=stride)
+            for i, kernel, stride in reversed(levels)
+        )
+        self.head = nn.Conv2d(config.head_channels + 3, 4, 3, padding=1)
+        with torch.no_grad():  # start near the identity
+            self.head.weight.mul_(0.1)
+            self.head.bias.zero_()  # type: ignore[union-attr]
+
+    def encode(self, features: Tensor) -> Tensor:
+        """Return the full-band latent of the last block, [B, N, latent]."""
+        _, maps = self._descend(features)
+        code = maps.new_zeros(0)
+        for block in self.bottleneck:
+            maps, code = block(maps)
+        return code.transpose(0, 1)
+
+    def denoise(self, features: Tensor, spec: Tensor) -> Tensor:
+        """Return the restored compressed spectrum, complex [B, N, n_fft / 2]."""
+        skips, maps = self._descend(features)
+        for block in self.bottleneck:
+            maps, _ = block(maps)
+        for up, skip in zip(self.decoder, [*reversed(skips[:-1]), None], strict=True):
+            maps = up(maps, skip)
+        return mask_and_add(self.head(torch.cat([maps, features.to(maps.dtype)], dim=1)), spec)
+
+    def _descend(self, features: Tensor) -> tuple[list[Tensor], Tensor]:
+        skips = []
+        maps = features
+        for down in self.encoder:
+            maps = down(maps)
+            skips.append(maps)
+        return skips, maps
+
+
+class DualPathBlock(nn.Module):
+    """Recurrence over time at each frequency, then over each frame's whole band, then an MLP; all residual.
+
+    The second path squeezes the positions of a frame into one vector (the latent), runs a recurrence over it
+    and spreads it out again: every frequency sees the whole spectrum and a long time at the price of one
+    matrix.
+    """
+
+    def __init__(self, width: int, n_positions: int, *, squeeze: int, latent: int) -> None:
+        super().__init__()
+        self.time_norm = nn.LayerNorm(width)
+        self.time = MinimalRecurrence(width, width, width)
+        self.band_norm = nn.LayerNorm(width)
+        self.frequency = MinimalRecurrence(width, width // 2, squeeze)
+        self.gather = nn.Linear(n_positions * squeeze, latent)
+        self.latent = MinimalRecurrence(latent, latent, latent)
+        self.scatter = nn.Linear(latent, n_positions * squeeze)
+        self.widen = nn.Linear(squeeze, width)
+        self.mlp = Mlp(width)
+
+    def forward(self, maps: Tensor) -> tuple[Tensor, Tensor]:
+        """Map [B, C, N, F] to the same shape, and return the latent [N, B, latent] beside it."""
+        x = maps.permute(2, 3, 0, 1).contiguous()  # [N, F, B, C]: time first, as the recurrence wants it
+        x = x + self.time(self.time_norm(x))
+        # Frequency first for the second recurrence: [F, N, B, C].
+        across = self.frequency(self.band_norm(x).transpose(0, 1).contiguous())  # [F, N, B, squeeze]
+        band = across.permute(1, 2, 0, 3)  # [N, B, F, squeeze]
+        code = self.gather(band.flatten(2))
+        code = code + self.latent(nn.functional.silu(code))
+        spread = self.scatter(code).unflatten(-1, band.shape[2:]) + band  # [N, B, F, squeeze]
+        x = x + self.widen(nn.functional.silu(spread)).transpose(1, 2)
+        x = self.mlp(x)
+        return x.permute(2, 3, 0, 1).contiguous(memory_format=torch.channels_last), code

@@ -1,0 +1,154 @@
+"""Loudness, loudness range and true peak of a stream, by ITU-R BS.1770-4, EBU R 128 and Tech 3342.
+
+`pyloudnorm` needs the whole signal in memory; these meters keep one number for every tenth of a second.
+"""
+
+from __future__ import annotations
+
+from math import pi, tan
+
+import numpy as np
+from scipy.signal import sosfilt, upfirdn
+
+from audiorestore.quality.framing import FloatArray, FrameCutter
+
+STEP_SECONDS = 0.1
+# Both windows in steps: gating blocks of 0.4 s overlap by three quarters, short-term loudness is over 3 s.
+MOMENTARY_STEPS = 4
+SHORT_TERM_STEPS = 30
+ABSOLUTE_GATE_LUFS = -70.0
+INTEGRATED_GATE_LU = -10.0
+RANGE_GATE_LU = -20.0
+RANGE_PERCENTILES = (10, 95)
+LOUDNESS_OFFSET_DB = -0.691
+SURROUND_WEIGHT = 1.41
+# BS.1770-4 Annex 2: two of four phases, 12 taps each; the other two are their mirror images.
+PHASE_0 = (
+    *(0.0017089843750, 0.0109863281250, -0.0196533203125, 0.0332031250000, -0.0594482421875, 0.1373291015625),
+    *(0.9721679687500, -0.1022949218750, 0.0476074218750, -0.0266113281250, 0.0148925781250, -0.0083007812500),
+)
+PHASE_1 = (
+    *(-0.0291748046875, 0.0292968750000, -0.0517578125000, 0.0891113281250, -0.1665039062500, 0.4650878906250),
+    *(0.7797851562500, -0.2003173828125, 0.1015625000000, -0.0582275390625, 0.0330810546875, -0.0189208984375),
+)
+OVERSAMPLING = 4
+
+
+def k_weighting(sample_rate: int) -> FloatArray:
+    """Return the K-weighting filter as second-order sections [2, 6] for any sample rate.
+
+    BS.1770-4 prints coefficients for 48 kHz only; these are the bilinear transforms of the analogue filters
+    behind them, and equal the printed ones at 48 kHz.
+    Source: ITU-R BS.1770-4 (2015), Annex 1; De Man, "Evaluation of implementations of the EBU R128 loudness
+    measurement", AES 145, 2018.
+    """
+    gain, middle, quality = 10 ** (3.999843853973347 / 20), 0.4996667741545416, 0.7071752369554196
+    k = tan(pi * 1681.974450955533 / sample_rate)
+    norm = 1 + k / quality + k * k
+    shelf = [
+        (gain + gain**middle * k / quality + k * k) / norm,
+        2 * (k * k - gain) / norm,
+        (gain - gain**middle * k / quality + k * k) / norm,
+        *(1.0, 2 * (k * k - 1) / norm, (1 - k / quality + k * k) / norm),
+    ]
+    quality = 0.5003270373238773
+    k = tan(pi * 38.13547087602444 / sample_rate)
+    norm = 1 + k / quality + k * k
+    high_pass = [1.0, -2.0, 1.0, 1.0, 2 * (k * k - 1) / norm, (1 - k / quality + k * k) / norm]
+    return np.array([shelf, high_pass])
+
+
+def channel_weights(channels: int) -> FloatArray:
+    """Return BS.1770 weights [C]: surround channels of 5.0 (L R C Ls Rs) and 5.1 count 1.41, its LFE none, others 1."""
+    weights = np.ones(channels)
+    if channels in (5, 6):
+        weights[-2:] = SURROUND_WEIGHT
+    if channels == 6:
+        weights[3] = 0.0
+    return weights
+
+
+class LoudnessMeter:
+    """Integrated loudness and loudness range of a stream."""
+
+    def __init__(self, sample_rate: int, channels: int) -> None:
+        self._sections = k_weighting(sample_rate)
+        self._state = np.zeros((len(self._sections), channels, 2))
+        self._weights = channel_weights(channels)
+        step = round(STEP_SECONDS * sample_rate)
+        self._cutter = FrameCutter(channels, step, step)
+        self._powers = [np.zeros(0)]
+
+    def add(self, samples: FloatArray) -> None:
+        """Take in samples [C, T]."""
+        weighted, self._state = sosfilt(self._sections, samples, axis=1, zi=self._state)
+        steps = self._cutter.add(weighted)
+        # Copied: einsum of a strided view is several times slower.
+        power = np.square(steps).mean(axis=2)
+        self._powers.append(self._weights @ power)
+
+    def integrated_lufs(self) -> float | None:
+        """Return the gated loudness in LUFS; None where no gating block (0.4 s) lies over -70 LUFS.
+
+        Source: ITU-R BS.1770-4 (2015), Annex 1, eq. 3 to 7.
+        """
+        blocks = self._gated(MOMENTARY_STEPS, INTEGRATED_GATE_LU)
+        return _loudness(blocks.mean()) if len(blocks) else None
+
+    def range_lu(self) -> float | None:
+        """Return the loudness range in LU; None where no stretch of 3 s lies over -70 LUFS.
+
+        Source: EBU Tech 3342 (2016), section 2.
+        """
+        windows = self._gated(SHORT_TERM_STEPS, RANGE_GATE_LU)
+        if not len(windows):
+            return None
+        low, high = np.percentile(LOUDNESS_OFFSET_DB + 10 * np.log10(windows), RANGE_PERCENTILES)
+        return float(high - low)
+
+    def _gated(self, n_steps: int, relative_gate: float) -> FloatArray:
+        """Return the powers of all windows of ``n_steps`` that pass the absolute and then the relative gate."""
+        steps = np.concatenate(self._powers)
+        if len(steps) < n_steps:
+            return np.zeros(0)
+        powers = np.convolve(steps, np.full(n_steps, 1 / n_steps), mode="valid")
+        powers = powers[powers >= 10 ** ((ABSOLUTE_GATE_LUFS - LOUDNESS_OFFSET_DB) / 10)]
+        return powers[powers > powers.mean() * 10 ** (relative_gate / 10)] if len(powers) else powers
+
+
+class TruePeakMeter:
+    """The highest level between samples as well as on them, from four-fold oversampling.
+
+    Source: ITU-R BS.1770-4 (2015), Annex 2.
+    """
+
+    def __init__(self, channels: int) -> None:
+        phases = np.array([PHASE_0, PHASE_1, PHASE_1[::-1], PHASE_0[::-1]])
+        # Tap i of phase p is tap 4 i + p of the filter at the high rate.
+        self._taps = phases.T.ravel()
+        self._past = np.zeros((channels, phases.shape[1] - 1))
+        self._peak = 0.0
+
+    def add(self, samples: FloatArray) -> None:
+        """Take in samples [C, T]."""
+        past = self._past.shape[1]
+        samples = np.concatenate([self._past, samples], axis=1)
+        self._past = samples[:, samples.shape[1] - past :].copy()
+        self._measure(samples, skip=past * OVERSAMPLING)
+
+    def peak_dbtp(self) -> float | None:
+        """Return the true peak so far in dBTP (0 = full scale); None for silence."""
+        # What the filter still holds comes out when silence follows; the stream itself stays as it is.
+        self._measure(np.pad(self._past, ((0, 0), (0, self._past.shape[1]))), skip=0)
+        return float(20 * np.log10(self._peak)) if self._peak > 0 else None
+
+    def _measure(self, samples: FloatArray, *, skip: int) -> None:
+        if not samples.size:
+            return
+        oversampled = upfirdn(self._taps, samples, up=OVERSAMPLING, axis=1)
+        oversampled = oversampled[:, skip : samples.shape[1] * OVERSAMPLING]
+        self._peak = max(self._peak, float(np.abs(oversampled).max(initial=0.0)), float(np.abs(samples).max()))
+
+
+def _loudness(power: float) -> float:
+    return float(LOUDNESS_OFFSET_DB + 10 * np.log10(power))

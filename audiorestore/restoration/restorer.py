@@ -1,0 +1,235 @@
+"""The network as a stage over a source: chunks, context, batches, devices.
+
+The chunking law. Chunk ``i`` of a recording is the samples ``[i * chunk, (i + 1) * chunk)``, on the grid of whole
+hops of the network at its own rate. It is restored from a span that reaches ``context`` further on both
+sides (less where the recording begins or ends) and cropped, never cross-faded. This grid is part of the
+definition of the result: whatever range is asked for, in whatever order, batch or process, a sample has the same
+value. Compared with one pass over the whole recording, the convolutions agree exactly once the context exceeds
+their reach, and the recurrences up to what they remember over the length of the context
+(``benchmarks/chunking.py`` states it in dB).
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from audiorestore.audio.signal import Source
+from audiorestore.errors import DependencyError
+from audiorestore.models.base import Denoiser
+from audiorestore.models.checkpoint import Checkpoint
+from audiorestore.models.inference import denoise_change, native_ratio
+
+Precision = Literal["float32", "bfloat16", "auto"]
+
+
+@dataclass(frozen=True)
+class ChunkConfig:
+    """How a recording is cut for the network.
+
+    Args:
+        chunk_seconds: samples kept of each span. context_seconds: extra read at each side.
+        batch: spans that a GPU takes at once; halved whenever memory runs out.
+        precision: ``auto`` is bfloat16 where the processor multiplies it natively, else float32.
+    """
+
+    chunk_seconds: float = 16.0
+    context_seconds: float = 2.0
+    batch: int = 16
+    precision: Precision = "auto"
+
+    def __post_init__(self) -> None:
+        if self.chunk_seconds <= 0 or self.context_seconds < 0 or self.batch < 1:
+            raise ValueError("chunk_seconds and batch must be positive, context_seconds not negative")
+
+
+@dataclass(frozen=True)
+class _Row:
+    """One channel [T] of one span."""
+
+    span: int
+    channel: int
+    samples: Tensor
+
+
+def choose_device(name: str) -> torch.device:
+    """Return the device for ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+
+    Raises:
+        DependencyError: a GPU is asked for that is not there.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if name != "cpu" and name != "cuda" and not (name.startswith("cuda:") and name[5:].isdigit()):
+        raise DependencyError(f"device: expected auto, cpu, cuda or cuda:N, found {name!r}")
+    device = torch.device(name)
+    count = torch.cuda.device_count() if device.type == "cuda" and torch.cuda.is_available() else 0
+    if device.type == "cuda" and (device.index or 0) >= count:
+        raise DependencyError(f"device: expected {name}, found {count} CUDA devices")
+    return device
+
+
+class Restorer:
+    """A network on a device, ready for work: a pure function of spans. Make one a process and share it."""
+
+    def __init__(self, checkpoint: Checkpoint, *, device: str = "auto", config: ChunkConfig | None = None) -> None:
+        self.checkpoint = checkpoint
+        self.config = config or ChunkConfig()
+        self.device = choose_device(device)
+        self.dtype = _dtype(self.config.precision, self.device)
+        self._network: Denoiser = checkpoint.network().to(self.device, memory_format=torch.channels_last)
+        self._batch = self.config.batch
+        # On a CPU every span has one core to itself: faster than sharing the cores within a span, and the
+        # result does not depend on how many there are.
+        self._workers = ThreadPoolExecutor(
+            max_workers=(os.cpu_count() or 1) if self.device.type == "cpu" else 1,
+            thread_name_prefix="restore",
+            initializer=torch.set_num_threads if self.device.type == "cpu" else None,
+            initargs=(1,) if self.device.type == "cpu" else (),
+        )
+
+    def change(self, spans: Sequence[Tensor], *, ratio: Fraction, level: float) -> list[Tensor]:
+        """Return what the network changes in each span [C, T], at the spans' own rate.
+
+        A channel that is digital silence throughout a span is left alone: nothing is invented there.
+        """
+        changes = [torch.zeros_like(span) for span in spans]
+        rows = [
+            _Row(index, channel, samples)
+            for index, span in enumerate(spans)
+            for channel, samples in enumerate(span)
+            if samples.any()
+        ]
+        run = self._one_per_core if self.device.type == "cpu" else self._in_batches
+        for row, changed in run(rows, ratio, level):
+            changes[row.span][row.channel] = changed
+        return changes
+
+    def _one_per_core(self, rows: Sequence[_Row], ratio: Fraction, level: float) -> Iterator[tuple[_Row, Tensor]]:
+        changed = self._workers.map(lambda row: self._run(row.samples[None], ratio, level)[0], rows)
+        yield from zip(rows, changed, strict=True)
+
+    def _in_batches(self, rows: Sequence[_Row], ratio: Fraction, level: float) -> Iterator[tuple[_Row, Tensor]]:
+        """Run rows of equal length together on the device."""
+        for length in dict.fromkeys(len(row.samples) for row in rows):
+            group = [row for row in rows if len(row.samples) == length]
+            changed = self._fit(torch.stack([row.samples for row in group]), ratio, level)
+            yield from zip(group, changed, strict=True)
+
+    def _fit(self, rows: Tensor, ratio: Fraction, level: float) -> Tensor:
+        """Run rows [B, T] in batches that fit the device's memory: each time it runs out, halve and go on."""
+        done: list[Tensor] = []
+        start = 0
+        while start < len(rows):
+            try:
+                done.append(self._run(rows[start : start + self._batch], ratio, level))
+            except torch.OutOfMemoryError:
+                if self._batch == 1:
+                    raise
+                self._batch = max(self._batch // 2, 1)
+                torch.cuda.empty_cache()
+                continue
+            start += self._batch
+        return torch.cat(done)
+
+    def _run(self, rows: Tensor, ratio: Fraction, level: float) -> Tensor:
+        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.dtype == torch.bfloat16):
+            changed = denoise_change(self._network, rows.to(self.device), ratio=ratio, level=level)
+        return changed.float().cpu()
+
+
+class Denoised:
+    """A `Source` that reads another one through the network.
+
+    Args:
+        level: RMS of the whole recording (`programme_level`), measured once, never chunk by chunk; channels share
+            it and are otherwise restored independently. So equal channels stay equal, a swap of channels swaps the
+            result, and a channel's restoration does not leak into another: the stereo image stays.
+    """
+
+    def __init__(self, source: Source, restorer: Restorer, *, level: float) -> None:
+        self._source = source
+        self._restorer = restorer
+        self._level = level
+        self._ratio = native_ratio(source.sample_rate, restorer.checkpoint.sample_rate)
+        config = restorer.config
+        self.chunk = self._on_grid(config.chunk_seconds)
+        self.context = self._on_grid(config.context_seconds)
+        self._kept: OrderedDict[int, Tensor] = OrderedDict()
+        self._lock = threading.Lock()
+
+    @property
+    def sample_rate(self) -> int:
+        """Hz."""
+        return self._source.sample_rate
+
+    @property
+    def channels(self) -> int:
+        """Number of channels."""
+        return self._source.channels
+
+    @property
+    def n_samples(self) -> int:
+        """Samples per channel."""
+        return self._source.n_samples
+
+    def read(self, start: int, stop: int) -> Tensor:
+        """Return restored samples [C, stop - start]."""
+        if self._level == 0 or start == stop:
+            return self._source.read(start, stop)
+        first = start // self.chunk
+        chunks = self._chunks(range(first, -(-stop // self.chunk)))
+        joined = torch.cat(chunks, dim=1)
+        return joined[:, start - first * self.chunk : stop - first * self.chunk]
+
+    def _chunks(self, wanted: range) -> list[Tensor]:
+        """Return restored chunks; the last one computed stays at hand for reads that start inside it."""
+        with self._lock:
+            ready = {index: self._kept[index] for index in wanted if index in self._kept}
+            missing = [index for index in wanted if index not in ready]
+            ready.update(zip(missing, self._restore(missing), strict=True))
+            self._kept[wanted[-1]] = ready[wanted[-1]]
+            self._kept.move_to_end(wanted[-1])
+            while len(self._kept) > 2:
+                self._kept.popitem(last=False)
+        return [ready[index] for index in wanted]
+
+    def _restore(self, indices: Sequence[int]) -> list[Tensor]:
+        spans, edges = [], []
+        for index in indices:
+            start, stop = index * self.chunk, min((index + 1) * self.chunk, self.n_samples)
+            left = max(start - self.context, 0)
+            spans.append(self._source.read(left, min(stop + self.context, self.n_samples)))
+            edges.append((start - left, stop - left))
+        changes = self._restorer.change(spans, ratio=self._ratio, level=self._level)
+        return [
+            (span + change)[:, start:stop] for span, change, (start, stop) in zip(spans, changes, edges, strict=True)
+        ]
+
+    def _on_grid(self, seconds: float) -> int:
+        """Return a length near ``seconds`` that is a whole number of hops at the network's rate, in source samples.
+
+        One hop at the network's rate is ``hop / ratio`` source samples; ``hop * numerator`` is the least common
+        multiple that is whole on both sides.
+        """
+        hop = self._restorer.checkpoint.config.stft.hop_length
+        unit = hop * self._ratio.denominator // math.gcd(hop, self._ratio.numerator)
+        return max(round(seconds * self.sample_rate / unit), 1 if seconds else 0) * unit
+
+
+def _dtype(precision: Precision, device: torch.device) -> torch.dtype:
+    if precision != "auto":
+        return torch.bfloat16 if precision == "bfloat16" else torch.float32
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
+    return torch.bfloat16 if torch.cpu._is_avx512_bf16_supported() else torch.float32

@@ -1,0 +1,45 @@
+"""Small things that many tests need: tiny networks, signals, files."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from audiorestore.models.checkpoint import Checkpoint, build
+from audiorestore.models.recurrent import RecurrentConfig
+from audiorestore.spectral.stft import StftConfig
+
+TINY = RecurrentConfig(
+    stft=StftConfig(256, 128),
+    channels=(4, 8),
+    kernels=(5, 3),
+    strides=(4, 4),
+    head_channels=4,
+    n_blocks=1,
+    squeeze=4,
+    latent=8,
+)
+
+
+def tone(seconds: float, *, hz: float = 440.0, rate: int = 48_000, level: float = 0.1) -> Tensor:
+    """Return a sine [1, T] of the given RMS."""
+    time = torch.arange(round(seconds * rate), dtype=torch.float64) / rate
+    return (level * math.sqrt(2) * torch.sin(2 * math.pi * hz * time)).float()[None]
+
+
+def noise(*shape: int, seed: int = 0, level: float = 0.1) -> Tensor:
+    """Return seeded white noise of the given RMS."""
+    return level * torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.fixture(scope="session")
+def tiny_checkpoint() -> Checkpoint:
+    """An untrained network whose output differs clearly from its input."""
+    torch.manual_seed(1)
+    network = build(TINY)
+    with torch.no_grad():
+        network.head.weight.mul_(10)
+    return Checkpoint(config=TINY, weights=network.state_dict(), sample_rate=48_000, step=0, name="tiny")
