@@ -36,9 +36,7 @@ def test_matches_the_textbook_sum() -> None:
     padded = torch.cat([torch.zeros(8, dtype=torch.float64), samples, torch.zeros(16, dtype=torch.float64)])
     frame = padded[3 * 8 : 3 * 8 + 16] * window
     steps = torch.arange(16, dtype=torch.float64)
-    expected = torch.stack(
-        [(frame * torch.exp(-2j * torch.pi * bin_ * steps / 16)).sum() / 4 for bin_ in range(9)]
-    )
+    expected = torch.stack([(frame * torch.exp(-2j * torch.pi * bin_ * steps / 16)).sum() / 4 for bin_ in range(9)])
     torch.testing.assert_close(Stft(config)(samples[None].float())[0, 3], expected.to(torch.complex64))
 
 

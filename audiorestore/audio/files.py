@@ -7,15 +7,16 @@ integers and 64-bit floats the first 24 significant bits are kept, which is what
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import stat
 import tempfile
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Protocol, Self
+from typing import Any, BinaryIO, Literal, Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -23,106 +24,74 @@ import soundfile
 import torch
 from torch import Tensor
 
+from audiorestore.audio import ffmpeg
+from audiorestore.audio.formats import INTEGER_BITS, LOSSY, Target, frame_bytes, writable
+from audiorestore.audio.headers import broken_promise, counts_mp3_frames
+from audiorestore.audio.metadata import Carried, carries_chunks, copy_metadata, make_reproducible
 from audiorestore.audio.partfile import PartFile, describe
-from audiorestore.audio.pcm import quantise
+from audiorestore.audio.pcm import dequantise, quantise
+from audiorestore.audio.riff import patch, set_aiff_length
 from audiorestore.audio.signal import AudioInfo
 from audiorestore.errors import InputError, OutputError
 
 Frames = npt.NDArray[np.float32]  # [T, C], as libsndfile wants it; nowhere else in the program
+Overflow = Literal["clip", "error"]
 
-# Samples per read or write of libsndfile; its Vorbis encoder overflows the stack on long ones.
-_BLOCK = 4096
+# Samples per call of libsndfile. Its Vorbis encoder keeps a whole write on the stack and overflows it.
+_READ_BLOCK = 65_536
+_WRITE_BLOCK = 4_096
 
-_PCM = {"PCM_U8": 8, "PCM_S8": 8, "PCM_16": 16, "PCM_24": 24, "PCM_32": 32}
-# Bits that an integer has to have on its way into each subtype; the others take floats.
-_BITS = {**_PCM, "ALAC_16": 16, "ULAW": 16, "ALAW": 16}
-# Subtypes in which libsndfile finds any sample exactly. In MP3, Vorbis and Opus it lands beside it now and then.
-_SEEKABLE = {*_PCM, "FLOAT", "DOUBLE", "ULAW", "ALAW", "ALAC_16", "ALAC_20", "ALAC_24", "ALAC_32"}
-
-
-class _Decoder(Protocol):
-    def read(self, start: int, stop: int) -> Frames:
-        """Return frames [stop - start, C], fewer if the sound ends before ``stop``."""
-
-    def close(self) -> None: ...
-
-
-class _Seeking:
-    """Reads where it is asked to, and seeks only where it does not stand already."""
-
-    def __init__(self, file: soundfile.SoundFile) -> None:
-        self._file = file
-        self._position = 0
-
-    def read(self, start: int, stop: int) -> Frames:
-        if start != self._position:
-            self._file.seek(start)
-        frames: Frames = self._file.read(stop - start, dtype="float32", always_2d=True)
-        self._position = start + len(frames)
-        return frames
-
-    def close(self) -> None:
-        self._file.close()
-
-
-class _Spooling:
-    """Decodes once from front to back into a temporary file (see ``TMPDIR``), and reads from that.
-
-    So the same range gives the same samples however the rest is read.
-    """
-
-    def __init__(self, file: soundfile.SoundFile) -> None:
-        self._file = file
-        self._spool = tempfile.TemporaryFile(prefix="audiorestore-")  # noqa: SIM115 - closed by close()
-        self._decoded = 0
-
-    def read(self, start: int, stop: int) -> Frames:
-        self._decode_to(stop)
-        channels: int = self._file.channels
-        self._spool.seek(start * channels * 4)
-        found = self._spool.read((stop - start) * channels * 4)
-        return np.frombuffer(found, dtype=np.float32).reshape(-1, channels)
-
-    def _decode_to(self, stop: int) -> None:
-        self._spool.seek(0, os.SEEK_END)
-        while self._decoded < stop:
-            frames = self._file.read(min(_BLOCK, stop - self._decoded), dtype="float32", always_2d=True)
-            if len(frames) == 0:
-                return
-            self._spool.write(frames.tobytes())
-            self._decoded += len(frames)
-
-    def close(self) -> None:
-        self._file.close()
-        self._spool.close()
+# Subtypes in which libsndfile finds any sample exactly. In MP3, Vorbis and Opus it lands beside it now and then,
+# and in some ADPCM it cannot seek at all; nor in two containers that are made of blocks.
+_SEEKABLE = frozenset(
+    {
+        *("PCM_U8", "PCM_S8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ULAW", "ALAW"),
+        *("ALAC_16", "ALAC_20", "ALAC_24", "ALAC_32"),
+    }
+)
+_UNSEEKABLE_CONTAINERS = frozenset({"PAF", "SDS"})
+# libsndfile gives the largest integer for FLAC that was written to a pipe.
+_UNKNOWN_LENGTH = 2**62
 
 
 class FileSource:
     """Sound in a file, as a `Source`: open, `read` any range, close. May be shared between threads."""
 
-    def __init__(self, path: Path, info: AudioInfo, decoder: _Decoder) -> None:
+    def __init__(self, path: Path, info: AudioInfo, decoder: _Decoder, resources: contextlib.ExitStack) -> None:
         self.path = path
         self.info = info
         self._decoder = decoder
+        self._resources = resources
         self._lock = threading.Lock()
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> Self:
         """Open a file for reading.
 
+        Lossy formats are decoded here, once from front to back, into a temporary file (4 bytes a sample; see
+        ``TMPDIR``); only so are length and samples certain. What libsndfile cannot read goes through ffmpeg.
+
         Raises:
-            InputError: there is no such file, it may not be read, is no regular file, is not sound, or is
-                cut off.
+            InputError: there is no such file, it may not be read, is no regular file, is not sound, is cut off
+                or damaged, or holds no sample.
+            DependencyError: reading it takes ffmpeg, which is not installed.
         """
         path = Path(path)
-        file = _open_sound(path)
+        with contextlib.ExitStack() as stack:
+            file = stack.enter_context(_open_regular(path))
+            broken = broken_promise(file)
+            if broken:
+                raise InputError(path, expected="a whole sound file", found=broken)
+            info, decoder = _open_sound(path, file, stack)
+            if info.n_samples <= 0 or info.channels <= 0:
+                raise InputError(path, expected="at least one sample", found="none")
+            source = cls(path, info, decoder, stack.pop_all())
         try:
-            info = _describe_sound(path, file)
-            decoder = _Seeking(file) if info.subtype in _SEEKABLE and file.seekable() else _Spooling(file)
-        except BaseException:
-            file.close()
+            source.read(info.n_samples - 1, info.n_samples)
+        except InputError:
+            source.close()
             raise
-        return cls(path, info, decoder)
+        return source
 
     def __enter__(self) -> Self:
         return self
@@ -148,10 +117,10 @@ class FileSource:
         return self.info.n_samples
 
     def read(self, start: int, stop: int) -> Tensor:
-        """Return samples [C, stop - start], float32.
+        """Return samples [C, stop - start], float32; the same ones whatever was read before.
 
         Raises:
-            InputError: the file is damaged or ends too early, or a sample is not a number.
+            InputError: the file is damaged or ends too early, or a sample is not a finite number.
             ValueError: the range is not inside ``0 <= start <= stop <= n_samples``.
         """
         if not 0 <= start <= stop <= self.n_samples:
@@ -161,18 +130,18 @@ class FileSource:
         try:
             with self._lock:
                 frames = self._decoder.read(start, stop)
-        except soundfile.SoundFileError as error:
-            raise InputError(self.path, expected="sound that can be decoded", found=_one_line(error)) from error
+        except (soundfile.SoundFileError, OSError) as error:
+            found = f"damage at or after sample {start} ({_one_line(error)})"
+            raise InputError(self.path, expected="sound that can be decoded", found=found) from error
         if len(frames) < stop - start:
-            raise InputError(
-                self.path, expected=f"{self.n_samples} samples", found=f"the end after {start + len(frames)}"
-            )
+            end = start + len(frames)
+            raise InputError(self.path, expected=f"{self.n_samples} samples", found=f"the end after {end}")
         self._check_finite(frames, start)
         return torch.from_numpy(np.ascontiguousarray(frames.T))
 
     def close(self) -> None:
         """Close the file and drop what was decoded beside it."""
-        self._decoder.close()
+        self._resources.close()
 
     def _check_finite(self, frames: Frames, start: int) -> None:
         finite = np.isfinite(frames)
@@ -188,70 +157,26 @@ class FileSource:
         )
 
 
-def _open_sound(path: Path) -> soundfile.SoundFile:
-    descriptor = _open_regular(path)
-    try:
-        return soundfile.SoundFile(descriptor)
-    except soundfile.SoundFileError as error:
-        with contextlib.suppress(OSError):
-            os.close(descriptor)
-        raise InputError(path, expected="a sound file", found=_one_line(error)) from error
-
-
-def _open_regular(path: Path) -> int:
-    """Open a regular, non-empty file; a pipe or device is refused rather than waited for."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
-    except (OSError, ValueError) as error:
-        found = describe(error) if isinstance(error, OSError) else str(error)
-        raise InputError(path, expected="a file that can be read", found=found) from error
-    status = os.fstat(descriptor)
-    if stat.S_ISREG(status.st_mode) and status.st_size > 0:
-        return descriptor
-    os.close(descriptor)
-    found = "an empty file" if stat.S_ISREG(status.st_mode) else _kind(status.st_mode)
-    raise InputError(path, expected="a sound file", found=found)
-
-
-def _kind(mode: int) -> str:
-    if stat.S_ISDIR(mode):
-        return "a folder"
-    return "a pipe" if stat.S_ISFIFO(mode) else "a device"
-
-
-def _describe_sound(path: Path, file: soundfile.SoundFile) -> AudioInfo:
-    if file.frames <= 0:
-        raise InputError(path, expected="at least one sample", found="none")
-    return AudioInfo(
-        sample_rate=file.samplerate,
-        channels=file.channels,
-        n_samples=file.frames,
-        container=file.format,
-        subtype=file.subtype,
-        endian=file.endian,
-        tags=file.copy_metadata(),
-    )
-
-
-def _one_line(error: Exception) -> str:
-    """Return libsndfile's own words, without the file name and on one line."""
-    words = getattr(error, "error_string", None) or str(error)
-    return " ".join(str(words).replace("Error :", "").split()).rstrip(".").lower()
-
-
 class FileWriter:
     """Writes a new sound file block by block; it appears under its name when the block is left without an error.
 
+    ``target`` tells in which format and why, ``overs`` how many samples were over full scale and set to it,
+    ``peak`` the largest absolute value before that, ``written`` the samples per channel so far, and ``carried``,
+    in the end, which tags and chunks went along.
+
     Args:
-        path: final name.
-        info: rate, channels and length that the file will have, and its container and subtype.
+        path: final name; its suffix decides the container (see `writable`).
+        info: format of the source, with the rate, channels and length that the result must have.
         subtype: another subtype than the one in ``info``.
-        container: another container than the one in ``info``.
+        container: a container, whatever the suffix says.
         force: replace an existing file.
-        source_path: the file that the sound comes from; never replaced.
+        source_path: the file that the sound comes from: never replaced.
+        carry: copy tags and chunks from ``source_path``.
+        overflow: what to do with a sample over full scale in an integer format: ``clip`` sets it to full scale
+            and counts it, ``error`` refuses it. Never does one wrap around.
 
     Raises:
-        OutputError: the file cannot be written, or not in this format.
+        OutputError: the name is taken, the folder cannot be written to, or not in this format.
     """
 
     def __init__(
@@ -263,16 +188,23 @@ class FileWriter:
         container: str | None = None,
         force: bool = False,
         source_path: str | os.PathLike[str] | None = None,
+        carry: bool = True,
+        overflow: Overflow = "clip",
     ) -> None:
         self.path = Path(path)
-        self.info = replace(info, container=container or info.container, subtype=subtype or info.subtype)
+        wanted = replace(info, container=container or info.container, subtype=subtype or info.subtype)
+        self.target: Target = writable(wanted, "" if container else self.path.suffix)
+        self.carried = Carried()
         self.overs = 0
         self.peak = 0.0
         self.written = 0
-        self._bits = _BITS.get(self.info.subtype)
-        self._part = PartFile(self.path, force=force, source=None if source_path is None else Path(source_path))
+        self._bits = INTEGER_BITS.get(self.info.subtype)
+        self._source = None if source_path is None else Path(source_path)
+        self._carry = carry
+        self._overflow = overflow
+        self._part = PartFile(self.path, force=force, source=self._source)
         try:
-            self._file = self._create()
+            self._file = self._create(info)
         except BaseException:
             self._part.discard()
             raise
@@ -288,73 +220,332 @@ class FileWriter:
         else:
             self.discard()
 
-    def write(self, samples: Tensor) -> None:
-        """Append samples [C, n].
+    @property
+    def info(self) -> AudioInfo:
+        """Format in which the file is written."""
+        return self.target.info
 
-        Integer formats saturate at full scale, and `overs` counts the samples that did not fit.
+    def write(self, samples: Tensor) -> Tensor:
+        """Append samples [C, n], and return them as the file holds them: rounded and limited to its subtype.
+
+        Of MP3, Vorbis and Opus, which have no samples of their own, they come back as they went in.
+        float64 samples keep their precision in subtype ``DOUBLE``.
 
         Raises:
-            OutputError: a sample is not finite, or the disk refuses.
+            OutputError: a sample is not finite, one is over full scale and ``overflow`` is ``error``, or
+                the disk refuses.
             ValueError: wrong shape.
         """
         if samples.ndim != 2 or samples.shape[0] != self.info.channels:
             raise ValueError(f"expected samples [{self.info.channels}, n], found shape {tuple(samples.shape)}")
-        samples = samples.detach().to("cpu", torch.float32)
-        if not bool(torch.isfinite(samples).all()):
-            raise OutputError(self.path, expected="finite samples", found="NaN or infinity in the result")
+        samples = samples.detach().cpu()
+        samples = samples.double() if self.info.subtype == "DOUBLE" else samples.float()
         if samples.shape[1] == 0:
-            return
-        self.peak = max(self.peak, float(samples.abs().max()))
-        for block in torch.split(samples, _BLOCK, dim=1):
-            self._write_block(block)
+            return samples
+        self._check(samples)
+        kept = [self._write_block(block) for block in torch.split(samples, _WRITE_BLOCK, dim=1)]
         self.written += samples.shape[1]
-
-    def _write_block(self, samples: Tensor) -> None:
-        if self._bits is not None:
-            samples, overs = quantise(samples, self._bits)
-            self.overs += overs
-        with self._disk_errors():
-            self._file.write(samples.T.contiguous().numpy())
+        return torch.cat(kept, dim=1)
 
     def commit(self) -> None:
-        """Close the file and give it its name.
+        """Close the file, copy tags and chunks into it, and give it its name.
 
         Raises:
-            OutputError: not as many samples were written as ``info`` promised, or the disk refuses.
+            OutputError: not as many samples were written as ``info`` promised, the name has been taken
+                meanwhile, or the disk refuses.
         """
         try:
             with self._disk_errors():
                 self._file.close()
-            if self.written != self.info.n_samples:
-                raise OutputError(self.path, expected=f"{self.info.n_samples} samples", found=f"{self.written} samples")
+            self._check_length(self.written)
+            self._finish()
             self._part.commit()
         finally:
             self._part.discard()
 
     def discard(self) -> None:
         """Close and remove what was written."""
-        with contextlib.suppress(soundfile.SoundFileError):
+        with contextlib.suppress(soundfile.SoundFileError, OSError):
             self._file.close()
         self._part.discard()
 
-    def _create(self) -> soundfile.SoundFile:
+    def _create(self, source: AudioInfo) -> soundfile.SoundFile:
+        # At the highest bit rate: the second generation of a lossy recording adds as little as possible.
+        best: dict[str, Any] = {"compression_level": 0.0} if self.info.subtype in LOSSY else {}
+        if self.info.container == "MP3":
+            best["bitrate_mode"] = "CONSTANT"
         with self._disk_errors():
-            return soundfile.SoundFile(
+            file = soundfile.SoundFile(
                 os.fsencode(self._part.part),
                 "w",
                 self.info.sample_rate,
                 self.info.channels,
                 self.info.subtype,
-                format=self.info.container,
+                endian=self.info.endian,
+                format=_sndfile_container(self.info),
+                **best,
             )
+        if not (self._carry and self._source and carries_chunks(source.container, self.info.container)):
+            for name, text in self.info.tags.items():
+                setattr(file, name, text)
+        return file
+
+    def _check(self, samples: Tensor) -> None:
+        if not bool(torch.isfinite(samples).all()):
+            raise OutputError(self.path, expected="finite samples", found="NaN or infinity in the result")
+        self.peak = max(self.peak, float(samples.abs().max()))
+
+    def _write_block(self, samples: Tensor) -> Tensor:
+        if self._bits is None:
+            with self._disk_errors():
+                self._file.write(samples.T.contiguous().numpy())
+            return samples
+        whole, overs = quantise(samples, self._bits)
+        if overs and self._overflow == "error":
+            raise OutputError(self.path, expected="samples within full scale", found=f"a peak of {self.peak:.4f}")
+        self.overs += overs
+        frames = whole.T.contiguous().numpy()
+        with self._disk_errors():
+            self._file.write(frames)
+        return _companded(frames, self.info.subtype) if self.info.subtype in ("ULAW", "ALAW") else dequantise(whole)
+
+    def _finish(self) -> None:
+        """Complete the closed part: what libsndfile writes wrongly or not at all, tags, chunks."""
+        part = self._part.part
+        with self._disk_errors():
+            if self.info.container == "AIFF" and self.written * frame_bytes(self.info) % 2:
+                set_aiff_length(part, self.written, frame_bytes(self.info))
+            self._check_header()
+            if self.info.container == "BW64":
+                patch(part, 0, b"BW64")
+            if self._carry and self._source is not None:
+                self.carried = copy_metadata(self._source, part)
+            make_reproducible(part)
+
+    def _check_header(self) -> None:
+        """Make sure that the header says what was meant: some formats cannot express every rate."""
+        with soundfile.SoundFile(os.fsencode(self._part.part)) as file:
+            self._check_length(file.frames)
+            found = (file.samplerate, file.channels)
+        if found != (self.info.sample_rate, self.info.channels):
+            expected = f"a format for {self.info.sample_rate} Hz and {self.info.channels} channels"
+            raise OutputError(self.path, expected=expected, found=f"{self.info.container}: {found[0]} Hz, {found[1]}")
+
+    def _check_length(self, n_samples: int) -> None:
+        if n_samples != self.info.n_samples:
+            raise OutputError(self.path, expected=f"{self.info.n_samples} samples", found=f"{n_samples} samples")
 
     @contextlib.contextmanager
     def _disk_errors(self) -> Iterator[None]:
+        """Turn what libsndfile and the system say into an `OutputError`."""
         try:
             yield
-        except (soundfile.SoundFileError, OSError, ValueError) as error:
-            raise OutputError(
-                self.path,
-                expected=f"to write {self.info.container} {self.info.subtype}",
-                found=_one_line(error),
-            ) from error
+        except (soundfile.SoundFileError, OSError, ValueError, AssertionError) as error:
+            expected = f"to write {self.info.container} {self.info.subtype}"
+            raise OutputError(self.path, expected=expected, found=_one_line(error) or "a full disk") from error
+
+
+class _Decoder(Protocol):
+    def read(self, start: int, stop: int) -> Frames:
+        """Return frames [stop - start, C], fewer if the sound ends before ``stop``."""
+
+
+class _Seeking:
+    """Reads where it is asked to, and seeks only where it does not stand already."""
+
+    def __init__(self, file: soundfile.SoundFile) -> None:
+        self._file = file
+        self._position = 0
+
+    def read(self, start: int, stop: int) -> Frames:
+        if start != self._position:
+            self._file.seek(start)
+        frames: Frames = self._file.read(stop - start, dtype="float32", always_2d=True)
+        self._position = start + len(frames)
+        return frames
+
+
+class _Spooled:
+    """Reads from a temporary file of decoded float32 frames."""
+
+    def __init__(self, file: io.BufferedRandom, channels: int) -> None:
+        self._file = file
+        self._channels = channels
+
+    def read(self, start: int, stop: int) -> Frames:
+        frames = np.empty((stop - start, self._channels), dtype=np.float32)
+        self._file.seek(start * self._channels * 4)
+        size = self._file.readinto(memoryview(frames).cast("B"))
+        return frames[: size // (self._channels * 4)]
+
+
+def _open_regular(path: Path) -> BinaryIO:
+    """Open a regular, non-empty file; a pipe or device is refused rather than waited for."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    except (OSError, ValueError) as error:
+        found = describe(error) if isinstance(error, OSError) else str(error)
+        raise InputError(path, expected="a file that can be read", found=found) from error
+    status = os.fstat(descriptor)
+    if stat.S_ISREG(status.st_mode) and status.st_size > 0:
+        return os.fdopen(descriptor, "rb")
+    os.close(descriptor)
+    found = "an empty file" if stat.S_ISREG(status.st_mode) else _kind(status.st_mode)
+    raise InputError(path, expected="a sound file", found=found)
+
+
+def _kind(mode: int) -> str:
+    if stat.S_ISDIR(mode):
+        return "a folder"
+    return "a pipe" if stat.S_ISFIFO(mode) else "a device"
+
+
+def _open_sound(path: Path, file: BinaryIO, stack: contextlib.ExitStack) -> tuple[AudioInfo, _Decoder]:
+    """Open a whole file with whatever reads it to its end; ``stack`` closes what was opened."""
+    file.seek(0)
+    head = file.read(ffmpeg.HEAD_BYTES)
+    foreign = ffmpeg.recognise(head)
+    try:
+        sound = stack.enter_context(_sndfile(file, head))
+    except soundfile.SoundFileError as error:
+        if foreign is None:
+            raise InputError(path, expected="a sound file", found=_one_line(error)) from error
+        return _open_foreign(path, foreign, stack)
+    info = _info(sound, container="BW64" if head[:4] == b"BW64" else sound.format)
+    if info.subtype in _SEEKABLE and info.container not in _UNSEEKABLE_CONTAINERS and info.n_samples < _UNKNOWN_LENGTH:
+        return info, _Seeking(sound)
+    return _spool(path, info, sound, stack)
+
+
+def _sndfile(file: BinaryIO, head: bytes) -> soundfile.SoundFile:
+    """Open a file with libsndfile, by what is in it rather than by its name."""
+    # Asked first: once libsndfile is at work, the position in the file is its own.
+    length_is_stated = counts_mp3_frames(file)
+    os.lseek(file.fileno(), 0, os.SEEK_SET)
+    if head[:4] == b"BW64":
+        return _SoundFile(_Bw64AsRf64(file.fileno(), closefd=False))
+    sound = _SoundFile(file.fileno(), closefd=False)
+    if sound.format == "MP3" and not length_is_stated:
+        sound.close()
+        return _SoundFile(_Prolonged(file.fileno(), closefd=False))
+    return sound
+
+
+def _info(sound: soundfile.SoundFile, *, container: str) -> AudioInfo:
+    return AudioInfo(
+        sample_rate=sound.samplerate,
+        channels=sound.channels,
+        n_samples=sound.frames,
+        container=container,
+        subtype=sound.subtype,
+        endian=sound.endian,
+        tags=sound.copy_metadata(),
+    )
+
+
+def _spool(
+    path: Path, info: AudioInfo, sound: soundfile.SoundFile, stack: contextlib.ExitStack
+) -> tuple[AudioInfo, _Decoder]:
+    """Decode everything into a temporary file, and count it: MP3 headers only estimate the length."""
+    spool = stack.enter_context(tempfile.TemporaryFile(prefix="audiorestore-"))  # noqa: SIM115 - the stack closes it
+    decoded = 0
+    try:
+        while len(frames := sound.read(_READ_BLOCK, dtype="float32", always_2d=True)):
+            spool.write(frames.tobytes())
+            decoded += len(frames)
+    except soundfile.SoundFileError as error:
+        found = f"damage after sample {decoded} ({_one_line(error)})"
+        raise InputError(path, expected="sound that can be decoded", found=found) from error
+    except OSError as error:
+        found = f"{describe(error)} in {tempfile.gettempdir()}"
+        raise InputError(path, expected="room to decode the sound", found=found) from error
+    if decoded < info.n_samples < _UNKNOWN_LENGTH and not info.subtype.startswith("MPEG"):
+        raise InputError(path, expected=f"{info.n_samples} samples", found=f"damage: only {decoded} can be decoded")
+    return replace(info, n_samples=decoded), _Spooled(spool, info.channels)
+
+
+def _open_foreign(path: Path, kind: ffmpeg.Foreign, stack: contextlib.ExitStack) -> tuple[AudioInfo, _Decoder]:
+    """Decode through ffmpeg into a temporary file, and read that."""
+    decoded = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="audiorestore-")), "decoded.w64")
+    ffmpeg.decode(path, kind, decoded)
+    sound = stack.enter_context(_SoundFile(os.fsencode(decoded)))
+    return replace(_info(sound, container=kind.name), subtype="OTHER"), _Seeking(sound)
+
+
+class _SoundFile(soundfile.SoundFile):  # type: ignore[misc]
+    """A sound file that stays where it is after a read; soundfile would seek there again, each time."""
+
+    def seekable(self) -> bool:
+        return False
+
+
+class _Bw64AsRf64(io.FileIO):
+    """A BW64 file (ITU-R BS.2088) under the name of RF64, which libsndfile knows; the layouts are the same."""
+
+    def readinto(self, buffer: Any) -> int:
+        start = self.tell()
+        size = super().readinto(buffer) or 0
+        if start < 4:
+            name = b"RF64"[start : start + size]
+            buffer[: len(name)] = name
+        return size
+
+
+class _Prolonged(io.FileIO):
+    """A file that claims to be far longer than it is, but ends where it ends.
+
+    Of an MP3 without a frame count libsndfile estimates the length from the file's size and the first frames,
+    and reads no further: the quiet second half of a variable bit rate would be lost. With a far too high estimate
+    it reads to the real end. Zeros stand where an ID3v1 tag is looked for, at the claimed end.
+    """
+
+    # The ratio of the highest to the lowest bit rate is 40.
+    _FACTOR = 64
+    _ID3V1_BYTES = 128
+
+    def __init__(self, file: int, *, closefd: bool) -> None:
+        super().__init__(file, "rb", closefd=closefd)
+        self._end = os.fstat(file).st_size
+        self._claimed_end = self._end * self._FACTOR + self._ID3V1_BYTES
+        self._position = 0
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
+        origin = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._claimed_end}[whence]
+        self._position = origin + offset
+        return self._position
+
+    def tell(self) -> int:
+        return self._position
+
+    def readinto(self, buffer: Any) -> int:
+        if self._position >= self._claimed_end - self._ID3V1_BYTES:
+            size = min(len(buffer), self._claimed_end - self._position)
+            buffer[:size] = bytes(size)
+        elif self._position >= self._end:
+            return 0
+        else:
+            super().seek(self._position)
+            size = super().readinto(buffer) or 0
+        self._position += size
+        return size
+
+
+def _sndfile_container(info: AudioInfo) -> str:
+    return "RF64" if info.container == "BW64" else info.container
+
+
+def _companded(frames: npt.NDArray[np.int32], subtype: str) -> Tensor:
+    """Return frames as a logarithmic subtype holds them, samples [C, n]."""
+    file = io.BytesIO()
+    soundfile.write(file, frames, 8000, subtype, format="AU")
+    file.seek(0)
+    decoded, _ = soundfile.read(file, dtype="float32", always_2d=True)
+    return torch.from_numpy(np.ascontiguousarray(decoded.T))
+
+
+def _one_line(error: Exception) -> str:
+    """Return the system's or libsndfile's own words, without the file name and on one line."""
+    if isinstance(error, OSError):
+        return describe(error)
+    words = getattr(error, "error_string", None) or str(error)
+    return " ".join(str(words).replace("Error :", "").split()).rstrip(".").lower()

@@ -6,9 +6,11 @@ run leaves behind is hidden, and known by its suffix.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import secrets
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -17,6 +19,7 @@ from audiorestore.errors import OutputError
 
 PART_SUFFIX = ".part"
 _LONGEST_NAME = 255  # bytes, on every common file system
+_NO_HARD_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EMLINK, errno.ENOSYS, errno.EXDEV)
 
 
 def is_part(name: str) -> bool:
@@ -42,8 +45,9 @@ class PartFile:
         self.path = path
         self._force = force
         self._source = source
-        self._check_free()
-        self.part = _create_part(path)
+        with self._system_errors("a folder that can be written to"):
+            self._check_free()
+            self.part = _create_part(path)
 
     def __enter__(self) -> Self:
         return self
@@ -59,16 +63,16 @@ class PartFile:
         Raises:
             OutputError: the name has been taken meanwhile, or the disk refuses.
         """
-        try:
+        with self._system_errors("to finish the file"):
             _sync(self.part)
             self._check_free()
             if self._force:
                 self.part.replace(self.path)
             else:
                 _rename_to_new(self.part, self.path)
+        # Some network shares cannot sync a folder; the file is there all the same.
+        with contextlib.suppress(OSError):
             _sync(self.path.parent)
-        except OSError as error:
-            raise OutputError(self.path, expected="to finish the file", found=describe(error)) from error
 
     def discard(self) -> None:
         """Remove the part, if there is one."""
@@ -82,6 +86,13 @@ class PartFile:
         if not self._force and os.path.lexists(self.path):
             raise OutputError(self.path, expected="a free name (or force)", found="an existing file")
 
+    @contextlib.contextmanager
+    def _system_errors(self, expected: str) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise OutputError(self.path, expected=expected, found=describe(error)) from error
+
 
 def describe(error: OSError) -> str:
     """Return the system's words for an error, without file names."""
@@ -93,10 +104,7 @@ def _create_part(path: Path) -> Path:
     tail = f".{secrets.token_hex(4)}{PART_SUFFIX}"
     name = os.fsdecode(os.fsencode(path.name)[: _LONGEST_NAME - len(tail) - 1])
     part = path.with_name(f".{name}{tail}")
-    try:
-        os.close(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
-    except OSError as error:
-        raise OutputError(path, expected="a folder that can be written to", found=describe(error)) from error
+    os.close(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
     return part
 
 
@@ -104,16 +112,22 @@ def _rename_to_new(part: Path, path: Path) -> None:
     """Rename without ever replacing: a hard link fails if the name is taken."""
     try:
         path.hardlink_to(part)
-    except FileExistsError:
-        raise
     except OSError as error:
-        if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.EMLINK, errno.ENOSYS, errno.EXDEV):
+        if error.errno not in _NO_HARD_LINKS:
             raise
-        # No hard links here (FAT, some network shares): take the name with an empty file, then replace that.
-        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
-        part.replace(path)
+        _reserve_and_replace(part, path)
     else:
         part.unlink()
+
+
+def _reserve_and_replace(part: Path, path: Path) -> None:
+    """Take a new name with an empty file, then replace that: for FAT and some network shares."""
+    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
+    try:
+        part.replace(path)
+    except OSError:
+        path.unlink()
+        raise
 
 
 def _same_file(path: Path, source: Path) -> bool:

@@ -33,3 +33,8 @@ def quantise(samples: Tensor, bits: int) -> Quantised:
     overs = int(((rounded < -full_scale) | (rounded > full_scale - 1)).sum())
     whole = rounded.clamp(-full_scale, full_scale - 1).long() << (32 - bits)
     return Quantised(whole.to(torch.int32), overs)
+
+
+def dequantise(whole: Tensor) -> Tensor:
+    """Return integers that fill 32 bits as float32 samples; up to 24 bits the inverse of `quantise`, exactly."""
+    return (whole.double() / 2.0**31).float()

@@ -1,0 +1,1 @@
+"""What happens to recordings: simulated for training, found and repaired in restoration."""

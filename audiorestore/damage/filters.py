@@ -52,6 +52,9 @@ def band_limited(sound: Tensor, sample_rate: int, limits: BandLimits, *, causal:
     """Return the band of ``sound`` [C, T].
 
     Args:
+        sound: float32 [C, T].
+        sample_rate: Hz.
+        limits: of the band.
         causal: with the phase of the analog filter; else without phase and twice the attenuation, as
             by running forwards and backwards.
     """
@@ -102,15 +105,14 @@ def peaked(sound: Tensor, sample_rate: int, peaks: Peaks) -> Tensor:
 
 def _filtered(sound: Tensor, sample_rate: int, response: Callable[[Tensor], Tensor]) -> Tensor:
     n_samples = sound.shape[1]
-    if n_samples == 0:
-        return sound
     margin = min(int(MARGIN_SECONDS * sample_rate), n_samples - 1)
     mirrored = F.pad(sound, (margin, margin), mode="reflect")
     length = int(scipy.fft.next_fast_len(max(mirrored.shape[1] + margin, sample_rate // 10), real=True))
     step = sample_rate / length
     frequencies = torch.arange(length // 2 + 1, device=sound.device, dtype=sound.dtype) * step
     spec = torch.fft.rfft(mirrored, length) * response(frequencies)
-    return torch.fft.irfft(spec, length)[:, margin : margin + n_samples]
+    filtered: Tensor = torch.fft.irfft(spec, length)
+    return filtered[:, margin : margin + n_samples]
 
 
 def convolved(sound: Tensor, response: Tensor) -> Tensor:
@@ -118,16 +120,16 @@ def convolved(sound: Tensor, response: Tensor) -> Tensor:
     n_samples = sound.shape[1]
     length = int(scipy.fft.next_fast_len(max(n_samples + len(response) - 1, 1), real=True))
     spec = torch.fft.rfft(sound, length) * torch.fft.rfft(response, length)
-    return torch.fft.irfft(spec, length)[:, :n_samples]
+    full: Tensor = torch.fft.irfft(spec, length)
+    return full[:, :n_samples]
 
 
 def late_response(response: Tensor, early: int) -> Tensor:
     """Return an impulse response [N] counted from its direct sound, the first ``early`` samples faded out."""
     direct = int(response.abs().argmax())
     late = response[direct:].clone()
-    early = min(max(early, 1), len(late))
-    fade = torch.linspace(0, 1, early, device=late.device, dtype=late.dtype)
-    late[:early] *= fade.square() * (fade > 0.5)
+    early = min(early, len(late))
+    late[:early] *= torch.linspace(0, 1, early, device=late.device, dtype=late.dtype).square()
     return late
 
 
@@ -135,10 +137,10 @@ def smoothed(envelope: Tensor, width: float) -> Tensor:
     """Return the moving mean of ``envelope`` [C, T] over about ``width`` samples, centred."""
     n_samples = envelope.shape[1]
     half = int(width / 2)
-    if half == 0 or n_samples == 0:
+    if half == 0:
         return envelope
-    total = F.pad(envelope.double().cumsum(dim=1), (1, 0))
-    index = torch.arange(n_samples, device=envelope.device)
+    total = F.pad(envelope.cpu().double().cumsum(dim=1), (1, 0))
+    index = torch.arange(n_samples)
     first, last = (index - half).clamp(min=0), (index + half + 1).clamp(max=n_samples)
     return ((total[:, last] - total[:, first]) / (last - first)).to(envelope)
 
@@ -147,11 +149,10 @@ def warped(sound: Tensor, shift: Tensor) -> Tensor:
     """Return ``sound`` [C, T] read at t + shift[t], by windowed-sinc interpolation; ends are held.
 
     Args:
+        sound: float32 [C, T].
         shift: samples, float64 [T].
     """
     n_samples = sound.shape[1]
-    if n_samples == 0:
-        return sound
     position = (torch.arange(n_samples, dtype=torch.float64) + shift.cpu()).clamp(0, n_samples - 1)
     ticks = (position * PHASES).round().long()
     whole, phase = (ticks // PHASES).to(sound.device), (ticks % PHASES).to(sound.device)

@@ -12,13 +12,13 @@ Values that a recipe leaves out have the ranges that the effect itself declares 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from audiorestore.damage.effects import EFFECTS, Effect, Spread, spread_of
+from audiorestore.damage.base import Effect, Spread, Value
+from audiorestore.damage.effects import EFFECTS
 
-Value = float | str
 Range = float | str | tuple[float, ...] | tuple[str, ...]
 
 
@@ -41,7 +41,7 @@ class StageRecipe:
             raise ValueError(f"kind: expected one of {', '.join(EFFECTS)}, found {self.kind!r}")
         if not 0 < self.probability <= 1:
             raise ValueError(f"{self.kind}: probability: expected above 0, up to 1, found {self.probability}")
-        known = [item.name for item in fields(EFFECTS[self.kind])]
+        known = self.effect.spreads()
         for name in self.values:
             if name not in known:
                 raise ValueError(f"{self.kind}: unknown value {name!r}; known are {', '.join(known)}")
@@ -58,17 +58,17 @@ class StageRecipe:
         Raises:
             ValueError: a range does not fit the value.
         """
-        found = {}
-        for item in fields(self.effect):
-            spread = spread_of(item)
-            if item.name in self.values:
-                spread = _narrowed(spread, self.values[item.name], where=f"{self.kind}: {item.name}")
-            found[item.name] = spread
+        found = self.effect.spreads()
+        for name, given in self.values.items():
+            try:
+                found[name] = found[name].narrowed(given if isinstance(given, tuple) else (given,))
+            except ValueError as error:
+                raise ValueError(f"{self.kind}: {name}: {error}") from error
         return found
 
-    def draw_values(self, rng: np.random.Generator) -> dict[str, Value]:
-        """Return one value for each field of the effect."""
-        return {name: spread.draw(rng) for name, spread in self.spreads().items()}
+    def draw_values(self, rng: np.random.Generator, sample_rate: int) -> dict[str, Value]:
+        """Return one value for each field of the effect, for a clip of this rate in Hz."""
+        return {name: spread.draw(rng, sample_rate) for name, spread in self.spreads().items()}
 
 
 @dataclass(frozen=True)
@@ -117,11 +117,3 @@ class DamageRecipe:
         names = [chain.name for chain in self.chains]
         if len(set(names)) < len(names):
             raise ValueError(f"chains: expected different names, found {', '.join(names)}")
-
-
-def _narrowed(spread: Spread, given: Range, *, where: str) -> Spread:
-    values = given if isinstance(given, tuple) else (given,)
-    try:
-        return Spread(tuple(values), spread.scale)
-    except ValueError as error:
-        raise ValueError(f"{where}: {error}") from error

@@ -10,14 +10,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from torch import Tensor
 
 from audiorestore.config import from_mapping, to_mapping
-from audiorestore.damage.effects import EFFECTS, Effect, Library, Setting, Simulated, spread_of
-from audiorestore.damage.recipe import ChainRecipe, DamageRecipe, StageRecipe, Value
+from audiorestore.damage.base import Effect, Library, Setting, Simulated, Value
+from audiorestore.damage.effects import EFFECTS
+from audiorestore.damage.recipe import ChainRecipe, DamageRecipe, StageRecipe
 
 __all__ = ["DamageRecipe", "Library", "Parameters", "Simulated", "Step", "apply", "draw"]
 
@@ -35,8 +36,8 @@ class Step:
     def __post_init__(self) -> None:
         if self.kind not in EFFECTS:
             raise ValueError(f"kind: expected one of {', '.join(EFFECTS)}, found {self.kind!r}")
-        expected = {item.name for item in fields(EFFECTS[self.kind])}
-        if expected != set(self.values):
+        expected = EFFECTS[self.kind].spreads()
+        if set(expected) != set(self.values):
             raise ValueError(f"{self.kind}: expected the values {sorted(expected)}, found {sorted(self.values)}")
 
     def effect(self) -> Effect:
@@ -75,48 +76,51 @@ def draw(
     Damages that need recorded material are drawn only where ``library`` has it.
 
     Args:
+        recipe: what may happen.
+        rng: the only source of chance.
         sample_rate: of the clip, Hz.
-        n_samples: of the clip.
+        n_samples: of the clip; nothing can happen to an empty one.
+        library: recorded noises and rooms.
         chain: draw this chain of the recipe, and no clean pair.
+
     Raises:
         ValueError: the recipe has no such chain.
     """
+    if chain is not None and chain not in {item.name for item in recipe.chains}:
+        raise ValueError(f"chain: expected one of {', '.join(item.name for item in recipe.chains)}, found {chain!r}")
     if n_samples == 0 or (chain is None and rng.random() < recipe.clean_probability):
         return Parameters()
-    possible = {item.name: (item, _available(item.stages, library)) for item in recipe.chains}
-    if chain is not None:
-        if chain not in possible:
-            raise ValueError(f"chain: expected one of {', '.join(possible)}, found {chain!r}")
-        name = chain
-    else:
-        names = [name for name, (_, stages) in possible.items() if stages]
-        name = names[_weighted(rng, [possible[name][0].weight for name in names])] if names else "clean"
-    if name not in possible:
+    candidates = [item for item in recipe.chains if (item.weight > 0 if chain is None else item.name == chain)]
+    possible = [(item, stages) for item in candidates if (stages := _available(item.stages, library))]
+    if not possible:
         return Parameters()
-    picked, stages = possible[name]
-    return Parameters(name, tuple(_draw_step(stage, rng) for stage in _pick(picked, stages, rng)))
+    picked, stages = possible[_weighted(rng, [item.weight for item, _ in possible]) if chain is None else 0]
+    return Parameters(picked.name, tuple(_draw_step(stage, rng, sample_rate) for stage in _pick(picked, stages, rng)))
 
 
-def apply(
-    clean: Tensor, parameters: Parameters, *, sample_rate: int, library: Library | None = None
-) -> Simulated:
+def apply(clean: Tensor, parameters: Parameters, *, sample_rate: int, library: Library | None = None) -> Simulated:
     """Return the target and the damaged sound; the target is ``clean`` unless time was warped.
 
     Args:
         clean: float32 [C, T], on any device; it is not changed.
+        parameters: what `draw` returned.
+        sample_rate: Hz.
         library: the one that was given to `draw`.
+
     Raises:
         ValueError: ``clean`` is not [C, T], or a damage needs a library and there is none.
     """
     if clean.ndim != 2:
         raise ValueError(f"clean: expected [channels, samples], found shape {tuple(clean.shape)}")
     pair = Simulated(clean, clean)
+    if clean.numel() == 0:
+        return pair
     for step in parameters.steps:
         pair = step.effect()(pair, Setting(sample_rate, step.seed, library))
     return pair
 
 
-def _available(stages: Sequence[StageRecipe], library: Library | None) -> list[StageRecipe]:
+def _available(stages: Sequence[StageRecipe], library: Library | None) -> tuple[StageRecipe, ...]:
     """Return the stages for which there is material, their choice of noises narrowed to those that there are."""
     kinds = ("any", *library.noise_kinds()) if library is not None and library.noise_kinds() else ()
     rooms = library is not None and library.has_impulse_responses
@@ -128,20 +132,18 @@ def _available(stages: Sequence[StageRecipe], library: Library | None) -> list[S
                 possible.append(replace(stage, values={**stage.values, "source": sources}))
         elif stage.effect.needs is None or rooms:
             possible.append(stage)
-    return possible
+    return tuple(possible)
 
 
-def _pick(chain: ChainRecipe, stages: list[StageRecipe], rng: np.random.Generator) -> list[StageRecipe]:
-    """Return the stages that take part, in their order; at least one where there are any."""
+def _pick(chain: ChainRecipe, stages: Sequence[StageRecipe], rng: np.random.Generator) -> list[StageRecipe]:
+    """Return those of the chain's available stages that take part, in their order; at least one."""
     weights = [stage.probability for stage in stages]
-    if not stages:
-        return []
     if chain.pick is None:
-        chosen = [index for index, weight in enumerate(weights) if rng.random() < weight]
-        return [stages[index] for index in chosen or [_weighted(rng, weights)]]
-    count = min(int(rng.integers(chain.pick[0], chain.pick[1] + 1)), len(stages))
+        drawn = [index for index, weight in enumerate(weights) if rng.random() < weight]
+        return [stages[index] for index in drawn or [_weighted(rng, weights)]]
+    count = min(int(rng.integers(chain.pick[0], chain.pick[1] + 1)), len(weights))
     share = np.array(weights) / sum(weights)
-    return [stages[index] for index in sorted(rng.choice(len(stages), count, replace=False, p=share))]
+    return [stages[index] for index in sorted(rng.choice(len(weights), count, replace=False, p=share))]
 
 
 def _weighted(rng: np.random.Generator, weights: Sequence[float]) -> int:
@@ -149,5 +151,5 @@ def _weighted(rng: np.random.Generator, weights: Sequence[float]) -> int:
     return int(rng.choice(len(share), p=share))
 
 
-def _draw_step(stage: StageRecipe, rng: np.random.Generator) -> Step:
-    return Step(stage.kind, int(rng.integers(SEEDS)), stage.draw_values(rng))
+def _draw_step(stage: StageRecipe, rng: np.random.Generator, sample_rate: int) -> Step:
+    return Step(stage.kind, int(rng.integers(SEEDS)), stage.draw_values(rng, sample_rate))

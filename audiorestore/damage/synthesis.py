@@ -9,6 +9,7 @@ crosses both walls of a groove; steady noise is independent in each channel.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 import scipy.fft
@@ -19,65 +20,72 @@ Times = NDArray[np.float64]
 LOWEST_HZ = 10.0
 
 
-def white(rng: np.random.Generator, channels: int, n_samples: int) -> Noise:
-    """Return Gaussian noise of unit power, [C, T]."""
-    return rng.standard_normal((channels, n_samples), dtype=np.float32)
+@dataclass(frozen=True)
+class Canvas:
+    """What is to be filled: channels, samples in each, Hz."""
+
+    channels: int
+    n_samples: int
+    sample_rate: int
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Shape [C, T]."""
+        return self.channels, self.n_samples
+
+    @property
+    def transform_length(self) -> int:
+        """Length of the transform that shapes noise: the next fast one, and long enough for its low bins."""
+        return int(scipy.fft.next_fast_len(max(self.n_samples, self.sample_rate // 20), real=True))
+
+    def bin_frequencies(self) -> Noise:
+        """Return the bins of that transform in Hz, [n_bins], none below `LOWEST_HZ`, as slopes need a logarithm."""
+        n_bins = self.transform_length // 2 + 1
+        frequencies = np.arange(n_bins, dtype=np.float32) * np.float32(self.sample_rate / self.transform_length)
+        clipped: Noise = np.maximum(frequencies, np.float32(LOWEST_HZ))
+        return clipped
 
 
-def shaped(noise: Noise, gain: Noise) -> Noise:
-    """Return noise [C, T] filtered by the real ``gain`` [n_bins] of a transform of `padded_length` (T)."""
-    length = padded_length(noise.shape[1])
-    spec = scipy.fft.rfft(noise, length, axis=1)
-    filtered: Noise = scipy.fft.irfft(spec * gain, length, axis=1)[:, : noise.shape[1]]
-    return filtered
-
-
-def padded_length(n_samples: int) -> int:
-    """Return the transform length for ``n_samples``: next that is fast, and never under 512 bins."""
-    return int(scipy.fft.next_fast_len(max(n_samples, 1024), real=True))
-
-
-def bin_frequencies(n_samples: int, sample_rate: int) -> Noise:
-    """Return the bins of that transform in Hz, [n_bins]; bin 0 counts as `LOWEST_HZ`, as slopes need a logarithm."""
-    length = padded_length(n_samples)
-    frequencies = np.arange(length // 2 + 1, dtype=np.float32) * np.float32(sample_rate / length)
-    return np.maximum(frequencies, np.float32(LOWEST_HZ))
+def shaped(rng: np.random.Generator, canvas: Canvas, gain: Noise) -> Noise:
+    """Return Gaussian noise [C, T] with the magnitude spectrum ``gain`` [n_bins]."""
+    length = canvas.transform_length
+    spec = scipy.fft.rfft(rng.standard_normal((canvas.channels, length), dtype=np.float32), axis=1)
+    noise: Noise = scipy.fft.irfft(spec * gain, length, axis=1)[:, : canvas.n_samples]
+    return noise
 
 
 def hiss(
     rng: np.random.Generator,
-    channels: int,
-    n_samples: int,
-    sample_rate: int,
+    canvas: Canvas,
     *,
     tilt_db: float,
     corner_hz: float,
     low_hz: float,
     high_hz: float,
 ) -> Noise:
-    """Return noise with a straight slope above a corner, between two gentle band limits.
+    """Return noise with a straight slope above a corner, between two gentle band limits, [C, T].
 
     Tilt 0 is white; -3 dB an octave from a low corner is pink; +3 dB above 1 kHz is replayed tape
     with too much treble.
 
     Args:
+        rng: the only source of chance.
+        canvas: what to fill.
         tilt_db: slope above the corner, dB per octave.
         corner_hz: below it the spectrum is level.
-        low_hz: band limits, second order.
-        high_hz: band limits, second order.
+        low_hz: high-pass of second order.
+        high_hz: low-pass of second order.
     """
-    frequencies = bin_frequencies(n_samples, sample_rate)
+    frequencies = canvas.bin_frequencies()
     gain = np.maximum(frequencies / np.float32(corner_hz), 1.0) ** np.float32(tilt_db / (20 * math.log10(2)))
     gain /= np.sqrt(1 + (frequencies / np.float32(high_hz)) ** 4)
     gain /= np.sqrt(1 + (np.float32(low_hz) / frequencies) ** 4)
-    return shaped(white(rng, channels, n_samples), gain)
+    return shaped(rng, canvas, gain)
 
 
 def rumble(
     rng: np.random.Generator,
-    channels: int,
-    n_samples: int,
-    sample_rate: int,
+    canvas: Canvas,
     *,
     cutoff_hz: float,
     order: float,
@@ -87,31 +95,34 @@ def rumble(
     """Return low noise of motor and bearing, swelling once a turn.
 
     Args:
-        cutoff_hz: above it the noise falls by ``order`` times 6 dB an octave.
+        rng: the only source of chance.
+        canvas: what to fill.
+        cutoff_hz: above it the noise falls.
+        order: slope there, in 6 dB an octave.
         period_seconds: one turn of the platter or spool.
         periodicity: depth of the swell, 0 to 1.
     """
-    frequencies = bin_frequencies(n_samples, sample_rate)
+    frequencies = canvas.bin_frequencies()
     gain = (1 + (frequencies / np.float32(cutoff_hz)) ** 2) ** np.float32(-order / 2)
     gain[0] = 0.0
-    noise = shaped(white(rng, channels, n_samples), gain)
-    turns = np.arange(n_samples, dtype=np.float32) / np.float32(period_seconds * sample_rate) + np.float32(rng.random())
-    swell: Noise = 1 + np.float32(periodicity) * np.sin(np.float32(2 * np.pi) * turns)
+    noise = shaped(rng, canvas, gain)
+    turns = np.arange(canvas.n_samples, dtype=np.float32) / np.float32(period_seconds * canvas.sample_rate)
+    swell: Noise = 1 + np.float32(periodicity) * np.sin(np.float32(2 * np.pi) * (turns + np.float32(rng.random())))
     return noise * swell
 
 
-def slow_curve(rng: np.random.Generator, n_samples: int, sample_rate: int, rate_hz: float) -> Times:
+def slow_curve(rng: np.random.Generator, canvas: Canvas, *, rate_hz: float) -> Times:
     """Return a random curve [T] of about unit deviation with ``rate_hz`` corners a second, straight between them."""
-    n_corners = int(n_samples / sample_rate * rate_hz) + 3
-    position = np.arange(n_samples) * (rate_hz / sample_rate) + rng.random()
-    return np.interp(position, np.arange(n_corners), rng.standard_normal(n_corners))
+    corners_a_sample = rate_hz / canvas.sample_rate
+    n_corners = int(canvas.n_samples * corners_a_sample) + 3
+    position = np.arange(canvas.n_samples) * corners_a_sample + rng.random()
+    curve: Times = np.interp(position, np.arange(n_corners), rng.standard_normal(n_corners))
+    return curve
 
 
 def hum(
     rng: np.random.Generator,
-    channels: int,
-    n_samples: int,
-    sample_rate: int,
+    canvas: Canvas,
     *,
     fundamental_hz: float,
     harmonics: float,
@@ -125,6 +136,8 @@ def hum(
     """Return mains hum: one cycle drawn from its harmonics, read with a slowly drifting phase and level.
 
     Args:
+        rng: the only source of chance.
+        canvas: what to fill.
         fundamental_hz: mean frequency.
         harmonics: how many; those above Nyquist are left out.
         slope_db: fall of the harmonics in dB per octave; small values buzz.
@@ -134,7 +147,7 @@ def hum(
         flutter_db: deviation of the level.
         alignment: 0 is random phases, 1 is one sharp pulse per cycle.
     """
-    count = max(1, min(int(harmonics), int(0.49 * sample_rate / fundamental_hz)))
+    count = max(1, min(int(harmonics), int(0.49 * canvas.sample_rate / fundamental_hz)))
     number = np.arange(1, count + 1)
     level_db = -slope_db * np.log2(number) + even_db * (number % 2 == 0) + jitter_db * rng.standard_normal(count)
     phase = (1 - alignment) * rng.uniform(-np.pi, np.pi, count)
@@ -143,12 +156,11 @@ def hum(
     cycle_spec[1 : count + 1] = 10 ** (level_db / 20) * np.exp(1j * phase)
     cycle = scipy.fft.irfft(cycle_spec, table_length) * np.float32(table_length)
 
-    frequency = fundamental_hz + drift_hz * slow_curve(rng, n_samples, sample_rate, 0.7)
-    turns = np.cumsum(frequency / sample_rate) + rng.random()
-    swell = 10 ** (np.float32(flutter_db / 20) * slow_curve(rng, n_samples, sample_rate, 2.0).astype(np.float32))
-    wave = _read_cycle(cycle, turns) * swell
-    balance = 10 ** (rng.uniform(-3, 3, (channels, 1)).astype(np.float32) / 20)
-    return wave * balance
+    frequency = fundamental_hz + drift_hz * slow_curve(rng, canvas, rate_hz=0.7)
+    turns = np.cumsum(frequency / canvas.sample_rate) + rng.random()
+    swell_db = flutter_db * slow_curve(rng, canvas, rate_hz=2.0) + rng.uniform(-3, 3, (canvas.channels, 1))
+    wave: Noise = _read_cycle(cycle, turns) * np.exp(math.log(10) / 20 * swell_db.astype(np.float32))
+    return wave
 
 
 def _read_cycle(cycle: Noise, turns: Times) -> Noise:
@@ -160,17 +172,15 @@ def _read_cycle(cycle: Noise, turns: Times) -> Noise:
     return value
 
 
-def event_times(rng: np.random.Generator, n_samples: int, sample_rate: int, rate_hz: float) -> Times:
+def event_times(rng: np.random.Generator, canvas: Canvas, *, rate_hz: float) -> Times:
     """Return at least one random time in samples: a Poisson process over the whole length."""
-    count = max(1, int(rng.poisson(rate_hz * n_samples / sample_rate)))
-    return rng.random(count) * n_samples
+    count = max(1, int(rng.poisson(rate_hz * canvas.n_samples / canvas.sample_rate)))
+    return rng.random(count) * canvas.n_samples
 
 
 def crackle(
     rng: np.random.Generator,
-    channels: int,
-    n_samples: int,
-    sample_rate: int,
+    canvas: Canvas,
     *,
     rate_hz: float,
     width_ms: float,
@@ -181,18 +191,20 @@ def crackle(
     """Return dense small pulses: smooth bumps and wavelets with heavy-tailed strengths.
 
     Args:
+        rng: the only source of chance.
+        canvas: what to fill.
         rate_hz: mean number a second.
         width_ms: median width; each pulse has its own within a factor of about 2.
         spread_db: deviation of the strengths (log-normal).
         period_seconds: one turn; the density swells with it.
         periodicity: depth of that swell, 0 to 1.
     """
-    times = event_times(rng, n_samples, sample_rate, rate_hz)
-    swell = 1 + periodicity * np.sin(2 * np.pi * (times / (period_seconds * sample_rate) + rng.random()))
+    times = event_times(rng, canvas, rate_hz=rate_hz)
+    swell = 1 + periodicity * np.sin(2 * np.pi * (times / (period_seconds * canvas.sample_rate) + rng.random()))
     kept = rng.random(len(times)) * (1 + periodicity) <= swell
     kept[0] = True
     times = times[kept]
-    width = width_ms / 1000 * sample_rate * np.exp(rng.uniform(-0.8, 0.8, len(times)))
+    width = width_ms / 1000 * canvas.sample_rate * np.exp(rng.uniform(-0.8, 0.8, len(times)))
     width = np.maximum(width, 2.0)[:, None]
     steps = np.arange(int(width.max()) + 2)
     position = (steps - (times % 1)[:, None]) / width
@@ -201,7 +213,7 @@ def crackle(
     bump = np.sin(np.pi * position) ** 2 * ((position > 0) & (position < 1))
     grains = bump * np.cos(2 * np.pi * (cycles * (position - 0.5) + phase * (cycles > 0.5)))
     grains *= _strengths(rng, len(times), spread_db)[:, None]
-    return _placed(rng, channels, n_samples, times.astype(np.int64)[:, None] + steps, grains)
+    return _placed(rng, canvas, times.astype(np.int64)[:, None] + steps, grains)
 
 
 def _strengths(rng: np.random.Generator, count: int, spread_db: float) -> Times:
@@ -210,23 +222,19 @@ def _strengths(rng: np.random.Generator, count: int, spread_db: float) -> Times:
     return signs * 10 ** (spread_db / 20 * rng.standard_normal(count))
 
 
-def _placed(
-    rng: np.random.Generator, channels: int, n_samples: int, index: NDArray[np.int64], grains: Times
-) -> Noise:
+def _placed(rng: np.random.Generator, canvas: Canvas, index: NDArray[np.int64], grains: Times) -> Noise:
     """Return grains [n, L] added up at ``index`` [n, L], each with its own strength in each channel, [C, T]."""
-    balance = np.ones((channels, len(grains), 1))
-    if channels > 1:
+    balance = np.ones((canvas.channels, len(grains), 1))
+    if canvas.channels > 1:
         balance = rng.uniform(0.3, 1.0, balance.shape)
-    inside = (index >= 0) & (index < n_samples)
-    rows = [np.bincount(index[inside], (grains * part)[inside], minlength=n_samples) for part in balance]
+    inside = (index >= 0) & (index < canvas.n_samples)
+    rows = [np.bincount(index[inside], (grains * part)[inside], minlength=canvas.n_samples) for part in balance]
     return np.stack(rows).astype(np.float32)
 
 
 def clicks(
     rng: np.random.Generator,
-    channels: int,
-    n_samples: int,
-    sample_rate: int,
+    canvas: Canvas,
     *,
     rate_hz: float,
     core_ms: float,
@@ -245,6 +253,8 @@ def clicks(
     grooves: the same few clicks return once a turn.
 
     Args:
+        rng: the only source of chance.
+        canvas: what to fill.
         rate_hz: mean number a second, beside those of the scratches.
         core_ms: median length of the core.
         spread_db: deviation of the strengths (log-normal).
@@ -252,30 +262,29 @@ def clicks(
         tail_db: median level of the tail's start against the core.
         tail_hz: median frequency of the tail.
         tail_ms: median time in which it decays by 8.7 dB.
-        scratches: how many (whole part).
+        scratches: how many.
         period_seconds: one turn.
     """
-    times = event_times(rng, n_samples, sample_rate, rate_hz)
-    period = period_seconds * sample_rate
+    times = event_times(rng, canvas, rate_hz=rate_hz)
+    second = canvas.sample_rate
+    period = period_seconds * second
     for _ in range(int(scratches)):
-        burst = rng.random() * period + np.cumsum(rng.exponential(0.006 * sample_rate, int(rng.integers(1, 8))))
-        turns = np.arange(int(n_samples / period) + 1)[:, None] * period
-        times = np.append(times, (burst + turns + rng.normal(0, 0.0005 * sample_rate, turns.shape)).ravel())
-    times = times[(times >= 0) & (times < n_samples)]
+        burst = rng.random() * period + np.cumsum(rng.exponential(0.006 * second, int(rng.integers(1, 8))))
+        turns = np.arange(int(canvas.n_samples / period) + 1)[:, None] * period
+        times = np.append(times, (burst + turns + rng.normal(0, 0.0005 * second, turns.shape)).ravel())
+    times = times[(times >= 0) & (times < canvas.n_samples)]
     strengths = _strengths(rng, len(times), spread_db)
-    cores = _cores(rng, len(times), core_ms / 1000 * sample_rate) * strengths[:, None]
+    cores = _cores(rng, len(times), core_ms / 1000 * second) * strengths[:, None]
     start = times.astype(np.int64)[:, None]
-    sound = _placed(rng, channels, n_samples, start + np.arange(cores.shape[1]), cores)
+    sound = _placed(rng, canvas, start + np.arange(cores.shape[1]), cores)
 
     tailed = rng.random(len(times)) < tail_share
     if tailed.any():
         count = int(tailed.sum())
-        tails = damped(
-            rng, count, sample_rate, frequency_hz=tail_hz, decay_ms=tail_ms, spread=0.5, glide=0.3
-        )
+        tails = damped(rng, count, second, frequency_hz=tail_hz, decay_ms=tail_ms, spread=0.5, glide=0.3)
         level = 10 ** ((tail_db + 5 * rng.standard_normal(count)) / 20) * strengths[tailed]
         index = start[tailed] + np.arange(tails.shape[1])
-        sound = sound + _placed(rng, channels, n_samples, index, tails * level[:, None])
+        sound = sound + _placed(rng, canvas, index, tails * level[:, None])
     return sound
 
 
@@ -307,6 +316,9 @@ def damped(
     """Return damped oscillations [count, L] that start at 0 and fall in pitch.
 
     Args:
+        rng: the only source of chance.
+        count: how many.
+        sample_rate: Hz.
         frequency_hz: median frequency.
         decay_ms: median time constant.
         spread: deviation of both (natural logarithm).
@@ -318,23 +330,23 @@ def damped(
     seconds = np.arange(int(6 * decay.max() * sample_rate) + 2) / sample_rate
     turns = frequency * (seconds - glide * seconds**2 / (8 * decay))
     envelope = np.exp(-seconds / decay) * np.clip((6 * decay - seconds) / decay, 0, 1)
-    waves: Times = envelope * np.sin(2 * np.pi * np.where(seconds < 4 * decay / max(glide, 1e-6), turns, 0))
+    waves: Times = envelope * np.sin(2 * np.pi * turns)
     return waves
 
 
 def thumps(
     rng: np.random.Generator,
-    channels: int,
-    n_samples: int,
-    sample_rate: int,
+    canvas: Canvas,
     *,
     rate_hz: float,
     frequency_hz: float,
     decay_ms: float,
 ) -> Noise:
     """Return low damped resonances of median peak about 1: bumps of the arm, the desk, a splice."""
-    times = event_times(rng, n_samples, sample_rate, rate_hz)
-    waves = damped(rng, len(times), sample_rate, frequency_hz=frequency_hz, decay_ms=decay_ms, spread=0.3, glide=0.2)
+    times = event_times(rng, canvas, rate_hz=rate_hz)
+    waves = damped(
+        rng, len(times), canvas.sample_rate, frequency_hz=frequency_hz, decay_ms=decay_ms, spread=0.3, glide=0.2
+    )
     waves *= _strengths(rng, len(times), 4.0)[:, None]
     index = times.astype(np.int64)[:, None] + np.arange(waves.shape[1])
-    return _placed(rng, channels, n_samples, index, waves)
+    return _placed(rng, canvas, index, waves)

@@ -1,0 +1,1 @@
+"""Networks: from features of a spectrum to a restored spectrum."""

@@ -80,5 +80,3 @@ def mask_and_add(output: Tensor, spec: Tensor) -> Tensor:
 def count_parameters(network: nn.Module) -> int:
     """Return how many numbers a network has learned."""
     return sum(parameter.numel() for parameter in network.parameters())
-
-

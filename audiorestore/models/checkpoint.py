@@ -1,9 +1,9 @@
 """Checkpoints: a folder with weights, configuration and model card, from which a network is rebuilt with no guesses.
 
-    NAME/
-      model.safetensors   weights; reading them executes nothing
-      config.json         kind of network, its shape, sample rate, step, sha256 of the weights
-      CARD.md             what it was trained on, how, how well it does and where it fails
+NAME/
+  model.safetensors   weights; reading them executes nothing
+  config.json         kind of network, its shape, sample rate, step, sha256 of the weights
+  CARD.md             what it was trained on, how, how well it does and where it fails
 """
 
 from __future__ import annotations
@@ -158,7 +158,6 @@ def shipped_checkpoints() -> Iterator[Path]:
     yield from sorted(path.parent for path in _weights_folder().glob("*/config.json"))
 
 
-
 def _weights_folder() -> Path:
     return Path(__file__).resolve().parent.parent / "weights"
 
@@ -168,7 +167,9 @@ def _folder(name: str | Path) -> Path:
         if (folder / "config.json").is_file():
             return folder
     shipped = ", ".join(path.name for path in shipped_checkpoints())
-    raise CheckpointError(f"{name}: expected a checkpoint folder or one of the shipped models ({shipped}), found neither")
+    raise CheckpointError(
+        f"{name}: expected a checkpoint folder or one of the shipped models ({shipped}), found neither"
+    )
 
 
 def _replace(path: Path, content: bytes) -> None:

@@ -19,7 +19,7 @@ class FrameNorm(nn.Module):
 
     def __init__(self, channels: int, n_bins: int) -> None:
         super().__init__()
-        self.norm = nn.LayerNorm((n_bins, channels))
+        self.norm = nn.LayerNorm([n_bins, channels])
 
     def forward(self, maps: Tensor) -> Tensor:
         """Normalise maps [B, C, N, F]."""
@@ -116,7 +116,7 @@ class _Scan(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, keep: Tensor, new: Tensor, width: int) -> Tensor:  # type: ignore[no-untyped-def]  # noqa: ANN001
+    def forward(ctx, keep: Tensor, new: Tensor, width: int) -> Tensor:  # type: ignore[no-untyped-def]
         state = new.clone(memory_format=torch.contiguous_format)
         last = state.shape[0] - 1
         for step in range(1, last + 1):
@@ -128,7 +128,7 @@ class _Scan(torch.autograd.Function):
         return state
 
     @staticmethod
-    def backward(ctx, grad: Tensor) -> tuple[Tensor, Tensor, None]:  # type: ignore[no-untyped-def]  # noqa: ANN001
+    def backward(ctx, grad: Tensor) -> tuple[Tensor, Tensor, None]:  # type: ignore[no-untyped-def]
         keep, state = ctx.saved_tensors
         width = ctx.width
         flow = grad.clone(memory_format=torch.contiguous_format)

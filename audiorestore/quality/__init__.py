@@ -1,0 +1,1 @@
+"""Measures of sound, with a clean reference and without one."""

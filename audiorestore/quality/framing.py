@@ -18,9 +18,15 @@ LEVEL_STEP_DB = 0.25
 
 
 class FrameCutter:
-    """Cut a stream into frames of ``length`` that start every ``hop`` values; a rest too short is kept back."""
+    """Cut a stream into frames of ``length`` that start every ``hop`` values; a rest too short is kept back.
+
+    Raises:
+        ValueError: the hop is not positive, or longer than a frame.
+    """
 
     def __init__(self, channels: int, length: int, hop: int) -> None:
+        if not 0 < hop <= length:
+            raise ValueError(f"hop: expected 1 to {length}, the length of a frame, found {hop}")
         self._length = length
         self._hop = hop
         self._rest = np.zeros((channels, 0))
@@ -48,8 +54,7 @@ class LevelHistogram:
         levels = decibels(power)
         steps = ((levels - LEVEL_MIN_DB) / LEVEL_STEP_DB).astype(np.int64).clip(0, self._n_levels - 1)
         rows = np.arange(len(steps))[:, None] * self._n_levels
-        counts = np.bincount((rows + steps).ravel(), minlength=self._counts.size)
-        self._counts += counts.reshape(self._counts.shape)
+        np.add.at(self._counts.reshape(-1), (rows + steps).ravel(), 1)
 
     @property
     def n_counted(self) -> int:

@@ -8,7 +8,9 @@ from __future__ import annotations
 from math import pi, tan
 
 import numpy as np
-from scipy.signal import sosfilt, upfirdn
+import torch
+from scipy.signal import sosfilt
+from torch.nn import functional
 
 from audiorestore.quality.framing import FloatArray, FrameCutter
 
@@ -31,7 +33,6 @@ PHASE_1 = (
     *(-0.0291748046875, 0.0292968750000, -0.0517578125000, 0.0891113281250, -0.1665039062500, 0.4650878906250),
     *(0.7797851562500, -0.2003173828125, 0.1015625000000, -0.0582275390625, 0.0330810546875, -0.0189208984375),
 )
-OVERSAMPLING = 4
 
 
 def k_weighting(sample_rate: int) -> FloatArray:
@@ -83,9 +84,7 @@ class LoudnessMeter:
         """Take in samples [C, T]."""
         weighted, self._state = sosfilt(self._sections, samples, axis=1, zi=self._state)
         steps = self._cutter.add(weighted)
-        # Copied: einsum of a strided view is several times slower.
-        power = np.square(steps).mean(axis=2)
-        self._powers.append(self._weights @ power)
+        self._powers.append(self._weights @ np.square(steps).mean(axis=2))
 
     def integrated_lufs(self) -> float | None:
         """Return the gated loudness in LUFS; None where no gating block (0.4 s) lies over -70 LUFS.
@@ -123,31 +122,29 @@ class TruePeakMeter:
     """
 
     def __init__(self, channels: int) -> None:
-        phases = np.array([PHASE_0, PHASE_1, PHASE_1[::-1], PHASE_0[::-1]])
-        # Tap i of phase p is tap 4 i + p of the filter at the high rate.
-        self._taps = phases.T.ravel()
-        self._past = np.zeros((channels, phases.shape[1] - 1))
+        phases = torch.tensor([PHASE_0, PHASE_1, PHASE_1[::-1], PHASE_0[::-1]], dtype=torch.float64)
+        # As conv1d correlates, the taps run backwards; one output channel for each phase.
+        self._taps = phases.flip(1).unsqueeze(1)
+        self._past = np.zeros((channels, len(PHASE_0) - 1))
         self._peak = 0.0
 
     def add(self, samples: FloatArray) -> None:
         """Take in samples [C, T]."""
-        past = self._past.shape[1]
         samples = np.concatenate([self._past, samples], axis=1)
-        self._past = samples[:, samples.shape[1] - past :].copy()
-        self._measure(samples, skip=past * OVERSAMPLING)
+        self._past = samples[:, samples.shape[1] - self._past.shape[1] :].copy()
+        self._peak = max(self._peak, self._highest(samples))
 
     def peak_dbtp(self) -> float | None:
         """Return the true peak so far in dBTP (0 = full scale); None for silence."""
-        # What the filter still holds comes out when silence follows; the stream itself stays as it is.
-        self._measure(np.pad(self._past, ((0, 0), (0, self._past.shape[1]))), skip=0)
-        return float(20 * np.log10(self._peak)) if self._peak > 0 else None
+        # The filter still holds a few samples, which come out when silence follows.
+        peak = max(self._peak, self._highest(np.pad(self._past, ((0, 0), (0, self._past.shape[1])))))
+        return float(20 * np.log10(peak)) if peak > 0 else None
 
-    def _measure(self, samples: FloatArray, *, skip: int) -> None:
-        if not samples.size:
-            return
-        oversampled = upfirdn(self._taps, samples, up=OVERSAMPLING, axis=1)
-        oversampled = oversampled[:, skip : samples.shape[1] * OVERSAMPLING]
-        self._peak = max(self._peak, float(np.abs(oversampled).max(initial=0.0)), float(np.abs(samples).max()))
+    def _highest(self, samples: FloatArray) -> float:
+        if samples.shape[1] < len(PHASE_0):
+            return 0.0
+        oversampled = functional.conv1d(torch.from_numpy(samples).unsqueeze(1), self._taps)
+        return max(float(oversampled.abs().max()), float(np.abs(samples).max()))
 
 
 def _loudness(power: float) -> float:

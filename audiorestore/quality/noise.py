@@ -19,7 +19,8 @@ from audiorestore.quality.framing import FloatArray, FrameCutter, LevelHistogram
 NOISE_FRACTION = 0.1
 # Frames quieter than this (dBFS) are digital silence: nobody recorded them, so they say nothing about noise.
 SILENCE_DBFS = -150.0
-# Frames further below the mean power of all frames than this are pauses, not programme.
+PROGRAMME_OVER_NOISE = 2.0
+# Frames further below their mean power than this are pauses, not programme (the gate of EBU Tech 3342).
 PROGRAMME_GATE_DB = -20.0
 SNR_MIN_DB = -20.0
 # Bands have at least this many bins, so that the spread of noise between frames stays small.
@@ -31,8 +32,9 @@ BANDWIDTH_STEP_HZ = 125.0
 HUM_FRAME_SECONDS = 1.4
 HUM_FRACTION = 0.2
 HUM_MAINS_HZ = (50.0, 60.0)
-# Discs and tapes seldom ran, or were transferred, at exactly the right speed.
-HUM_TOLERANCE = 0.04
+# Discs and tapes seldom run at exactly the right speed. But from 1.6 % on, the notes of a scale tuned to 440 Hz
+# begin: G at 49.0, G sharp at 51.9, B flat at 58.3 and B at 61.7 Hz, and a bass that holds them passes for hum.
+HUM_TOLERANCE = 0.015
 HUM_HARMONICS = 10
 HUM_PROMINENCE_DB = 12.0
 # A line under a Hann window lies within two bins of its middle.
@@ -93,30 +95,34 @@ class NoiseMeter:
         self._powers.append(power[sounding])
         self._average += spectra.sum(axis=(0, 1))
         bands = np.add.reduceat(spectra, self._edges, axis=2)
-        self._bands.add(np.moveaxis(bands, 2, 1).reshape(-1, bands.shape[1]))
+        self._bands.add(bands.transpose(0, 2, 1).reshape(self._channels * len(self._edges), bands.shape[1]))
 
     def floor_dbfs(self) -> float | None:
         """Return the level of the noise in dB re full scale (a full-scale sine is -3), as RMS over channels."""
         power = self._floor()
-        return _level_db(power)
+        return float(10 * np.log10(power)) if power else None
 
     def snr_db(self) -> float | None:
         """Return the estimated signal-to-noise ratio in dB, not under -20; None where there is no noise or no sound.
 
-        The signal is the mean power of the frames that are not pauses, less the noise.
+        The signal is the mean power of the frames that hold programme, less the noise: those over twice the
+        noise, and of them those that are not pauses.
         """
         noise = self._floor()
         if not noise:
             return None
         powers = np.concatenate(self._powers)
+        powers = powers[powers > PROGRAMME_OVER_NOISE * noise]
+        if not len(powers):
+            return SNR_MIN_DB
         programme = powers[powers > powers.mean() * 10 ** (PROGRAMME_GATE_DB / 10)].mean()
-        return _level_db(max(programme / noise - 1, 10 ** (SNR_MIN_DB / 10)))
+        return float(10 * np.log10(programme / noise - 1))
 
     def bandwidth_hz(self) -> float | None:
         """Return the frequency above which the average spectrum stays 80 dB under its strongest part.
 
-        Resolution is 125 Hz or one bin. Noise counts as well: what is seen is the band of the carrier or of
-        the last transfer, not of the programme alone.
+        A steep edge is found up to 17 bins too high (400 Hz at 48 kHz), as far as the window spreads it. Noise
+        counts as well: what is seen is the band of the carrier or of the last transfer, not of the programme.
         """
         if not self._average.any():
             return None
@@ -140,6 +146,12 @@ class Hum:
 
     level_dbfs: float
     fundamental_hz: float
+
+
+@dataclass(frozen=True, order=True)
+class _Line:
+    prominence_db: float
+    frequency_hz: float
 
 
 class HumMeter:
@@ -169,33 +181,42 @@ class HumMeter:
             return None
         power = self._bins.percentile(HUM_FRACTION)
         around = median_filter(power, LINE_SURROUNDINGS_BINS, mode="nearest")
-        found = [self._harmonics(power, around, mains) for mains in HUM_MAINS_HZ]
+        found = [self._near(power, around, mains) for mains in HUM_MAINS_HZ]
         hums = [hum for hum in found if hum]
         return max(hums, key=lambda hum: hum.level_dbfs, default=None)
 
-    def _harmonics(self, power: FloatArray, around: FloatArray, mains_hz: float) -> Hum | None:
-        """Return the hum near one mains frequency: the strongest line fixes the frequency, then each is measured."""
-        prominence = 10 * np.log10(power / around)
-        best: tuple[float, float] | None = None
-        for harmonic in (1, 2):
-            low, high = (int(mains_hz * harmonic * (1 + side) / self._bin_hz) for side in (-HUM_TOLERANCE, HUM_TOLERANCE))
-            peak = low + int(np.argmax(power[low : high + 1]))
-            if prominence[peak] >= HUM_PROMINENCE_DB and (best is None or prominence[peak] > best[0]):
-                best = (float(prominence[peak]), _peak_position(power, peak) * self._bin_hz / harmonic)
-        if best is None:
+    def _near(self, power: FloatArray, around: FloatArray, mains_hz: float) -> Hum | None:
+        """Return the hum near one mains frequency: the more prominent of two lines fixes it, then all are measured."""
+        lines = [(line, harmonic) for harmonic in (1, 2) if (line := self._line(power, around, mains_hz * harmonic))]
+        if not lines:
             return None
-        return self._measure(power, around, best[1])
+        strongest, harmonic = max(lines)
+        fundamental_hz = strongest.frequency_hz / harmonic
+        return self._measure(power, around, fundamental_hz)
+
+    def _line(self, power: FloatArray, around: FloatArray, nominal_hz: float) -> _Line | None:
+        """Return the peak near a frequency, if it is prominent."""
+        low, high = (round(nominal_hz * (1 + side) / self._bin_hz) for side in (-HUM_TOLERANCE, HUM_TOLERANCE))
+        peak = low + int(np.argmax(power[low : high + 1]))
+        # The slope of a line outside the range has its maximum at the range's edge, and no peak there.
+        if power[peak] < max(power[peak - 1], power[peak + 1]):
+            return None
+        line = _Line(10 * float(np.log10(power[peak] / around[peak])), _peak_position(power, peak) * self._bin_hz)
+        is_near = abs(line.frequency_hz / nominal_hz - 1) <= HUM_TOLERANCE
+        return line if is_near and line.prominence_db >= HUM_PROMINENCE_DB else None
 
     def _measure(self, power: FloatArray, around: FloatArray, fundamental_hz: float) -> Hum | None:
-        lines: dict[int, float] = {}
+        """Return the level of all prominent harmonics of a fundamental."""
+        levels: dict[int, float] = {}
         for harmonic in range(1, HUM_HARMONICS + 1):
             middle = round(fundamental_hz * harmonic / self._bin_hz)
+            if middle + LINE_BINS >= self._n_bins:
+                break
             line = slice(middle - LINE_BINS, middle + LINE_BINS + 1)
-            if middle + LINE_BINS < self._n_bins and np.max(power[line] / around[line]) >= 10 ** (HUM_PROMINENCE_DB / 10):
-                lines[harmonic] = float((power[line] - around[line]).clip(min=0).sum())
-        if 1 not in lines and (2 not in lines or len(lines) < 2):
-            return None
-        return Hum(10 * float(np.log10(sum(lines.values()))), fundamental_hz)
+            if (power[line] / around[line]).max() >= 10 ** (HUM_PROMINENCE_DB / 10):
+                levels[harmonic] = float((power[line] - around[line]).clip(min=0).sum())
+        is_hum = 1 in levels or (2 in levels and len(levels) > 1)
+        return Hum(10 * float(np.log10(sum(levels.values()))), fundamental_hz) if is_hum else None
 
 
 def band_edges(n_bins: int) -> np.ndarray[tuple[int], np.dtype[np.intp]]:
@@ -224,7 +245,3 @@ def _peak_position(power: FloatArray, peak: int) -> float:
     left, middle, right = np.log(power[peak - 1 : peak + 2])
     curvature = left - 2 * middle + right
     return peak + float(0.5 * (left - right) / curvature) if curvature < 0 else float(peak)
-
-
-def _level_db(power: float) -> float | None:
-    return float(10 * np.log10(power)) if power > 0 else None

@@ -1,0 +1,1 @@
+"""From a damaged recording to a restored one."""

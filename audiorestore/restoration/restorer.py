@@ -87,16 +87,21 @@ class Restorer:
         self.config = config or ChunkConfig()
         self.device = choose_device(device)
         self.dtype = _dtype(self.config.precision, self.device)
-        self._network: Denoiser = checkpoint.network().to(self.device, memory_format=torch.channels_last)
+        self._network: Denoiser = checkpoint.network().to(self.device)
         self._batch = self.config.batch
         # On a CPU every span has one core to itself: faster than sharing the cores within a span, and the
         # result does not depend on how many there are.
         self._workers = ThreadPoolExecutor(
-            max_workers=(os.cpu_count() or 1) if self.device.type == "cpu" else 1,
+            max_workers=os.cpu_count() or 1,
             thread_name_prefix="restore",
-            initializer=torch.set_num_threads if self.device.type == "cpu" else None,
-            initargs=(1,) if self.device.type == "cpu" else (),
+            initializer=torch.set_num_threads,
+            initargs=(1,),
         )
+
+    @property
+    def parallel(self) -> int:
+        """How many rows are worth handing over at once."""
+        return (os.cpu_count() or 1) if self.device.type == "cpu" else self._batch
 
     def change(self, spans: Sequence[Tensor], *, ratio: Fraction, level: float) -> list[Tensor]:
         """Return what the network changes in each span [C, T], at the spans' own rate.

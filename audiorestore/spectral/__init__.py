@@ -1,0 +1,1 @@
+"""The time-frequency door and the tools of signal processing."""

@@ -68,7 +68,7 @@ class LevelMeter:
         power = torch.cat([self._rest, samples.double().square().mean(dim=0).cpu()])
         whole = len(power) // self._block * self._block
         if whole:
-            self._powers.append(power[:whole].unflatten(0, (-1, self._block)).mean(dim=1))
+            self._powers.append(power[:whole].view(-1, self._block).mean(dim=1))
         self._rest = power[whole:]
 
     def level(self) -> float:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812
+from torch.nn import functional as F
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,8 @@ class Stft(nn.Module):
         length = (n_frames - 1) * config.hop_length + config.n_fft
         padded = F.pad(samples, (config.overlap, length - config.overlap - samples.shape[-1]))
         frames = padded.unfold(-1, config.n_fft, config.hop_length) * self.window
-        return torch.fft.rfft(frames, norm="ortho")
+        spec: Tensor = torch.fft.rfft(frames, norm="ortho")
+        return spec
 
     def inverse(self, spec: Tensor, *, n_samples: int) -> Tensor:
         """Return samples [..., n_samples] from a complex spectrum [..., n_frames, n_bins].
@@ -92,7 +93,8 @@ class Stft(nn.Module):
         summed = frames.new_zeros(*spec.shape[:-2], n_frames + steps - 1, config.hop_length)
         for step in range(steps):
             summed[..., step : step + n_frames, :] += hops[..., step, :]
-        return summed.flatten(-2)[..., config.overlap : config.overlap + n_samples]
+        samples: Tensor = summed.flatten(-2)[..., config.overlap : config.overlap + n_samples]
+        return samples
 
 
 def compress(spec: Tensor, *, power: float, floor: float = 1e-5) -> Tensor:

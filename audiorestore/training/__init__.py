@@ -1,0 +1,1 @@
+"""Clean sound in, a trained network out."""

@@ -63,9 +63,7 @@ class SoundBank:
 
     def default_chances(self) -> dict[str, float]:
         """Return the square root of each group's length: small groups are heard, large ones stay larger."""
-        return {
-            group: float(sum(clip.n_samples for clip in members)) ** 0.5 for group, members in self.groups.items()
-        }
+        return {group: float(sum(clip.n_samples for clip in members)) ** 0.5 for group, members in self.groups.items()}
 
     @classmethod
     def build(cls, folders: Sequence[Path], *, cache: Path, sample_rate: int) -> SoundBank:
@@ -90,7 +88,7 @@ class SoundBank:
         """Return samples [n_samples] of a clip, full scale 1.0; shorter where the clip ends."""
         stop = min(start + n_samples, clip.n_samples)
         part = self._samples[clip.start + start : clip.start + stop]
-        return part.astype(np.float32) / 32768
+        return part.astype(np.float32) / np.float32(32768)
 
     def pick(self, rng: np.random.Generator, group: str) -> Clip:
         """Return a clip of a group, longer ones in proportion more often."""
@@ -212,7 +210,7 @@ class PairMaker:
         config = self._config
         up, down = 100, 100
         if rng.random() < config.speed_chance:
-            down = 100 + int(rng.integers(-config.speed_percent, config.speed_percent + 1))
+            down = 100 + int(rng.integers(-round(config.speed_percent), round(config.speed_percent) + 1))
         needed = -(-self.n_samples * down // up) + 1
         for _ in range(8):
             clip = self._clean.pick(rng, str(rng.choice(self._names, p=self._chances)))
@@ -270,7 +268,7 @@ class PairPool:
         return slot
 
 
-def _memory_map(path: Path, dtype: type, shape: tuple[int, ...]) -> np.memmap:  # type: ignore[type-arg]
+def _memory_map(path: Path, dtype: type, shape: tuple[int, ...]) -> np.memmap:
     size = int(np.prod(shape)) * np.dtype(dtype).itemsize
     fresh = not path.is_file() or path.stat().st_size != size
     return np.memmap(path, dtype, "w+" if fresh else "r+", shape=shape)

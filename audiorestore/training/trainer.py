@@ -22,7 +22,6 @@ from torch import Tensor, nn
 from audiorestore.config import find_config, load_config, read_yaml, to_mapping
 from audiorestore.damage.simulate import DamageRecipe
 from audiorestore.errors import ConfigError
-from audiorestore.models.base import Denoiser
 from audiorestore.models.checkpoint import Checkpoint, NetworkConfig, build, network_config, save_checkpoint
 from audiorestore.training.card import model_card
 from audiorestore.training.dataset import BankLibrary, PairConfig, PairMaker, PairPool, SoundBank
@@ -119,6 +118,7 @@ def train(
         processes: on a CPU, one per core unless given; on a GPU one.
         start_from: another run's folder to branch off from (weights, optimiser, step), if this run is new.
         cache: folder for decoded sound, shared between runs; inside the run unless given.
+
     Raises:
         ConfigError: settings or folders do not fit.
     """
@@ -130,12 +130,13 @@ def train(
     context = mp.get_context("spawn")
     helpers = [context.Process(target=_work, args=(job, rank, rendezvous), daemon=True) for rank in range(1, count)]
     for helper in helpers:
-        helper.start()  # type: ignore[no-untyped-call]
+        helper.start()
     try:
         _work(job, 0, rendezvous, report)
+        for helper in helpers:
+            helper.join()
     finally:
         for helper in helpers:
-            helper.join(timeout=30)
             helper.kill()
         rendezvous.unlink(missing_ok=True)
 
@@ -200,11 +201,9 @@ class _Worker:
             seed=(config.seed, rank),
         )
         self.data_seconds = clean.seconds
-        self.pool = PairPool(
-            maker, job.run / f"pool-{rank}", size=config.pool_pairs, fresh=config.batch / config.reuse
-        )
+        self.pool = PairPool(maker, job.run / f"pool-{rank}", size=config.pool_pairs, fresh=config.batch / config.reuse)
         torch.manual_seed(config.seed)
-        self.network = build(job.network_config()).to(job.device, memory_format=torch.channels_last)
+        self.network = build(job.network_config()).to(job.device)
         self.average = copy.deepcopy(self.network).eval()
         self.optimisers = make_optimisers(self.network, config.optimiser)
         self.loss = RestorationLoss(config.loss).to(job.device)
@@ -379,5 +378,3 @@ def _append(path: Path, row: Mapping[str, object]) -> None:
         if new:
             writer.writeheader()
         writer.writerow(row)
-
-

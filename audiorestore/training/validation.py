@@ -74,6 +74,7 @@ def evaluate(
 
     Args:
         share: (rank, processes): this process takes every ``processes``-th clip.
+
     Raises:
         ConfigError: the CSV cannot be used.
     """

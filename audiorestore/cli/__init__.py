@@ -1,0 +1,9 @@
+"""The command line: a thin skin over the library.
+
+One module a command. They import at the top only what is light, and the rest where the work begins, so that
+``--help`` and a wrong option are answered at once. Results go to standard output, everything else to standard error.
+"""
+
+from audiorestore.cli.app import main
+
+__all__ = ["main"]

@@ -1,0 +1,86 @@
+"""The program ``audiorestore``: its commands, and what happens to errors and signals."""
+
+from __future__ import annotations
+
+import logging
+import signal
+from types import FrameType
+from typing import Annotated, Any, NoReturn
+
+import typer
+from typer.core import TyperGroup
+
+from audiorestore import __version__
+from audiorestore.cli.batch import batch
+from audiorestore.cli.console import complain
+from audiorestore.cli.damage import damage
+from audiorestore.cli.doctor import doctor
+from audiorestore.cli.exits import ExitCode, exit_code
+from audiorestore.cli.models import models
+from audiorestore.cli.restore import restore
+from audiorestore.cli.score import score
+from audiorestore.cli.train import train
+from audiorestore.errors import AudioRestoreError
+
+logger = logging.getLogger(__name__)
+
+
+class _Group(TyperGroup):
+    """Commands whose expected errors become one line, not a traceback."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except AudioRestoreError as error:
+            logger.debug("ended by", exc_info=True)
+            complain(str(error))
+            raise typer.Exit(exit_code(error)) from error
+
+
+app = typer.Typer(
+    cls=_Group,
+    name="audiorestore",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        print(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    debug: Annotated[bool, typer.Option("--debug", help="Log details and tracebacks to standard error.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Restore damaged recordings, and account for every sample."""
+    if debug:
+        logging.basicConfig(level=logging.INFO)
+        logging.getLogger("audiorestore").setLevel(logging.DEBUG)
+
+
+app.command()(restore)
+app.command(add_help_option=False, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(batch)
+app.command()(score)
+app.command()(damage)
+app.command()(train)
+app.command()(models)
+app.command()(doctor)
+
+
+def main() -> None:
+    """Run the program."""
+    signal.signal(signal.SIGTERM, _terminate)
+    app()
+
+
+def _terminate(number: int, frame: FrameType | None) -> NoReturn:
+    """End as Ctrl-C does: unfinished files are removed on the way out."""
+    raise SystemExit(ExitCode.TERMINATED)

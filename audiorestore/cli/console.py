@@ -1,0 +1,78 @@
+"""Tables, figures and progress on a terminal or in a pipe."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from audiorestore.errors import AudioRestoreError, FileError, printable
+
+# In a pipe nothing is folded or cut: as wide as a table can get.
+PIPE_WIDTH = 10_000
+
+
+def messages() -> Console:
+    """Return the console for progress and errors: standard error."""
+    return Console(stderr=True, highlight=False, width=None if sys.stderr.isatty() else PIPE_WIDTH)
+
+
+def results() -> Console:
+    """Return the console for results: standard output."""
+    return Console(highlight=False, width=None if sys.stdout.isatty() else PIPE_WIDTH)
+
+
+def complain(message: str) -> None:
+    """Print one line about what went wrong."""
+    messages().print(Text.assemble(("error: ", "bold red"), printable(message)), soft_wrap=True)
+
+
+def reason(error: Exception, path: Path) -> str:
+    """Return an error on one line, without the file name that stands beside it anyway."""
+    if isinstance(error, FileError) and error.path == os.fspath(path):
+        return f"expected {error.expected}, found {error.found}"
+    if isinstance(error, AudioRestoreError):
+        return str(error)
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
+
+
+def print_json(value: Any) -> None:
+    """Print plain data as JSON, in ASCII, so that odd file names survive any pipe."""
+    print(json.dumps(value, indent=2, ensure_ascii=True, allow_nan=False, default=os.fspath))
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, left: Iterable[str] = ()) -> None:
+    """Print text in columns, flush right but for the first one and those named in ``left``."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    flush_left = {*columns[:1], *left}
+    for column in columns:
+        table.add_column(column, justify="left" if column in flush_left else "right", overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(printable(cell)) for cell in row))
+    results().print(table)
+
+
+def figure(value: float | None, digits: int = 1) -> str:
+    """Return a number for a table; a dash where there is nothing to measure."""
+    return "-" if value is None else f"{value:.{digits}f}"
+
+
+def change(before: float | None, after: float | None, digits: int = 1) -> str:
+    """Return two numbers for one cell of a table."""
+    return f"{figure(before, digits)} > {figure(after, digits)}"
+
+
+def duration(seconds: float | None) -> str:
+    """Return a length of time as h:mm:ss."""
+    if seconds is None:
+        return "-:--:--"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02}:{rest:02}"

@@ -1,0 +1,264 @@
+"""``audiorestore restore``: files and folders in, restored files with their records out."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from audiorestore.cli.console import change, duration, figure, messages, print_json, print_table, reason
+from audiorestore.cli.exits import ExitCode
+from audiorestore.cli.options import DeviceOption, ForceOption, JsonOption, QuietOption
+from audiorestore.config import find_config, from_mapping, load_config, to_mapping
+from audiorestore.errors import AudioRestoreError, ConfigError, InputError, printable
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as Bars
+    from rich.progress import TaskID
+
+    from audiorestore.jobs import Job
+    from audiorestore.records.record import Record
+    from audiorestore.restoration.pipeline import Progress, RestorationConfig
+    from audiorestore.restoration.restorer import Restorer
+
+logger = logging.getLogger(__name__)
+
+COLUMNS = (
+    *("file", "seconds", "noise dBFS", "removed dB", "deviation dB", "clicks/min", "hum dBFS", "clipped", "LUFS"),
+    *("status", "notes"),
+)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How one file ended: with a record, or with the reason why there is none."""
+
+    source: Path
+    result: Path | None = None
+    record: Record | None = None
+    reason: str = ""
+
+
+def restore(
+    sources: Annotated[
+        list[Path], typer.Argument(help="Recordings, or folders with all below them.", metavar="SOURCE...")
+    ],
+    out: Annotated[
+        Path, typer.Option("--output", "-o", help="Folder for the results; a file name for one file.", metavar="OUT")
+    ],
+    config: Annotated[str, typer.Option(help="Shipped preset, or YAML file.", metavar="NAME")] = "default",
+    strength: Annotated[
+        float | None, typer.Option(help="Most by which anything is reduced, in dB.", metavar="DB", min=0)
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="Shipped model, or checkpoint folder.", metavar="NAME")] = None,
+    declip: Annotated[bool | None, typer.Option(help="Rebuild clipped peaks.", show_default=False)] = None,
+    dehum: Annotated[bool | None, typer.Option(help="Remove mains hum.", show_default=False)] = None,
+    denoise: Annotated[bool | None, typer.Option(help="Run the network.", show_default=False)] = None,
+    overflow: Annotated[
+        str | None, typer.Option(help="Restored peaks over full scale.", metavar="clip|float|attenuate")
+    ] = None,
+    residual: Annotated[bool, typer.Option("--residual", help="Also write what was removed.")] = False,
+    device: DeviceOption = "auto",
+    force: ForceOption = False,
+    quiet: QuietOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Restore recordings. Sources are never changed; names, folders and formats are kept.
+
+    Beside each result NAME stands NAME.restoration.json, the record of what was done.
+    """
+    from audiorestore.jobs import make_restorer
+
+    options = {
+        "strength_db": strength,
+        "model": model,
+        "declip": declip,
+        "dehum": dehum,
+        "denoise": denoise,
+        "overflow": overflow,
+    }
+    settings = _settings(config, {name: value for name, value in options.items() if value is not None})
+    jobs, outcomes = _plan(sources, out, residual=residual)
+    restorer = make_restorer(settings, device=device)
+    try:
+        with _display([job.source for job in jobs], quiet=quiet) as display:
+            for job in jobs:
+                outcome = _restore(job, settings, restorer, force=force, progress=display.start(job.source))
+                outcomes.append(outcome)
+                display.finish(outcome)
+    finally:  # also when interrupted: what is done is done
+        _show(outcomes, as_json=as_json)
+    if any(outcome.reason for outcome in outcomes):
+        raise typer.Exit(ExitCode.FAILED)
+
+
+def _settings(preset: str, options: dict[str, Any]) -> RestorationConfig:
+    """Return a preset, changed by what was given on the command line.
+
+    Raises:
+        ConfigError: no such preset, or a setting that does not fit.
+    """
+    from audiorestore.restoration.pipeline import RestorationConfig
+
+    base = load_config(RestorationConfig, find_config("restore", preset))
+    return from_mapping(RestorationConfig, {**to_mapping(base), **options}, where="options")
+
+
+def _plan(sources: Sequence[Path], out: Path, *, residual: bool) -> tuple[list[Job], list[Outcome]]:
+    """Return what to do, and the sources that cannot be used.
+
+    Raises:
+        InputError: there is no sound. OutputError: results would collide. ConfigError: ``out`` cannot hold them.
+    """
+    from audiorestore.audio.storage import plan_outputs, scan
+    from audiorestore.jobs import Job
+
+    found = scan(sources, exclude=out)
+    failed = [Outcome(Path(problem.path), reason=reason(problem, Path(problem.path))) for problem in found.problems]
+    if not found.files and not failed:
+        raise InputError(sources[0], expected="sound files", found=f"none among {found.skipped} files")
+    if len(found.files) > 1 and out.is_file():
+        raise ConfigError(f"{out}: expected a folder for {len(found.files)} results, found a file")
+    jobs = [
+        Job(planned.source, planned.result, _residual_path(planned.result) if residual else None)
+        for planned in plan_outputs(found.files, out)
+    ]
+    return jobs, failed
+
+
+def _residual_path(result: Path) -> Path:
+    """Return where the residual of a result stands: beside it, full file name kept so that none collide."""
+    return result.with_name(f"{result.name}.residual.wav")
+
+
+def _restore(
+    job: Job, settings: RestorationConfig, restorer: Restorer | None, *, force: bool, progress: Progress | None
+) -> Outcome:
+    """Restore one file; whatever goes wrong with it, the next ones are not its victims."""
+    from audiorestore.jobs import run_job
+
+    try:
+        record = run_job(job, settings, restorer, force=force, progress=progress)
+    except Exception as error:
+        logger.debug("%s", job.source, exc_info=True)
+        return Outcome(job.source, job.result, reason=reason(error, job.source))
+    return Outcome(job.source, job.result, record)
+
+
+def _show(outcomes: Sequence[Outcome], *, as_json: bool) -> None:
+    """Print a row for each file, and the sum of all."""
+    if as_json:
+        print_json({"files": [_plain(outcome) for outcome in outcomes]})
+        return
+    print_table(COLUMNS, map(_row, outcomes), left=("status", "notes"))
+    done = [outcome.record for outcome in outcomes if outcome.record]
+    sound = sum(record.measures["before"]["seconds"] for record in done)
+    taken = sum(record.seconds for record in done)
+    speed = f", {sound / taken:.1f} x real time" if taken else ""
+    messages().print(
+        f"{len(done)} restored, {len(outcomes) - len(done)} failed; {duration(sound)} of sound in "
+        f"{duration(taken)}{speed}"
+    )
+
+
+def _plain(outcome: Outcome) -> dict[str, Any]:
+    return {
+        "source": outcome.source,
+        "result": outcome.result,
+        "status": "failed" if outcome.reason else "done",
+        "error": outcome.reason or None,
+        "record": to_mapping(outcome.record) if outcome.record else None,
+    }
+
+
+def _row(outcome: Outcome) -> tuple[str, ...]:
+    name = printable(str(outcome.source))
+    if outcome.record is None:
+        return (name, *("-" for _ in COLUMNS[1:-2]), "failed", outcome.reason)
+    before, after, moved = (outcome.record.measures[part] for part in ("before", "after", "change"))
+    return (
+        name,
+        figure(before["seconds"]),
+        change(before["noise_floor_dbfs"], after["noise_floor_dbfs"]),
+        figure(moved["noise_removed_db"]),
+        figure(moved["programme_deviation_db"], 2),
+        change(before["clicks_per_minute"], after["clicks_per_minute"]),
+        change(before["hum_dbfs"], after["hum_dbfs"]),
+        change(before["clipped_samples"], after["clipped_samples"], 0),
+        change(before["integrated_lufs"], after["integrated_lufs"]),
+        "done",
+        "; ".join(outcome.record.warnings),
+    )
+
+
+class _Display:
+    """Progress over all files: a bar on a terminal, a line a file elsewhere."""
+
+    def __init__(self, sources: Sequence[Path], bars: Bars, *, quiet: bool) -> None:
+        self._sizes = {source: _size(source) for source in sources}
+        self._bars = bars
+        self._lines = not quiet and bars.disable
+        self._count = len(sources)
+        self._finished = 0
+        self._bytes = 0
+        self._task: TaskID = bars.add_task("", total=sum(self._sizes.values()), speed="")
+
+    def start(self, source: Path) -> Progress | None:
+        """Return what `run_job` is to call while it works on this file; None if nobody looks."""
+        if self._bars.disable:
+            return None
+        started, rate, size = time.monotonic(), _sample_rate(source), self._sizes[source]
+        self._bars.update(self._task, description=self._name(source))
+
+        def show(done: int, total: int) -> None:
+            speed = f"{done / rate / (time.monotonic() - started):.1f} x real time" if rate else ""
+            self._bars.update(self._task, completed=self._bytes + size * done // total, speed=speed)
+
+        return show
+
+    def finish(self, outcome: Outcome) -> None:
+        """Count a file as worked on, whichever way it ended."""
+        self._bytes += self._sizes[outcome.source]
+        self._bars.update(self._task, completed=self._bytes)
+        if self._lines:
+            status = f"failed: {outcome.reason}" if outcome.reason else "done"
+            self._bars.console.print(f"{self._name(outcome.source)}: {printable(status)}", markup=False)
+        self._finished += 1
+
+    def _name(self, source: Path) -> str:
+        return f"{self._finished + 1}/{self._count} {printable(source.name)}"
+
+
+@contextmanager
+def _display(sources: Sequence[Path], *, quiet: bool) -> Iterator[_Display]:
+    from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bars
+
+    console = messages()
+    columns = (
+        *(TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn()),
+        *(TextColumn("{task.fields[speed]}"), TimeRemainingColumn()),
+    )
+    with Bars(*columns, console=console, transient=True, disable=quiet or not console.is_terminal) as bars:
+        yield _Display(sources, bars, quiet=quiet)
+
+
+def _size(path: Path) -> int:
+    with suppress(OSError):
+        return path.stat().st_size
+    return 0
+
+
+def _sample_rate(path: Path) -> int | None:
+    """Return the sample rate in Hz, or None if the file cannot be read (which the restoration will say)."""
+    from audiorestore.audio.files import FileSource
+
+    with suppress(AudioRestoreError), FileSource.open(path) as source:
+        return source.sample_rate
+    return None

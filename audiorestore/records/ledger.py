@@ -1,0 +1,696 @@
+"""The ledger of an archive: which files are finished, with what, and what they came to.
+
+One SQLite file in the destination, ``.audiorestore/ledger.sqlite``, with one row for each source. It is the only truth
+about progress: a run asks it what is left, claims a file before it begins, and marks it done after the result has its
+name. So a second run finds nothing to do, and a killed one goes on. Should it be lost, the records beside the
+results hold the same facts (`rebuild`).
+
+Every transaction is short and SQLite lets one writer in at a time; threads and processes open a `Ledger` each.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import sqlite3
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path, PurePath
+from types import TracebackType
+from typing import Any, Literal, Self
+
+from audiorestore.audio.partfile import describe
+from audiorestore.errors import InputError, OutputError, printable
+from audiorestore.records.lease import Owner
+from audiorestore.records.record import SUFFIX, Record, record_path, sha256_of
+
+FOLDER = ".audiorestore"
+VERSION = 1
+
+Status = Literal["pending", "running", "done", "failed"]
+_Value = str | bytes | int | float | None
+
+_TABLES = """
+CREATE TABLE runs (
+    id INTEGER PRIMARY KEY,
+    source TEXT NOT NULL,
+    started TEXT NOT NULL,
+    stopped INTEGER NOT NULL DEFAULT 0
+);
+CREATE TABLE files (
+    source TEXT PRIMARY KEY,
+    size INTEGER NOT NULL,
+    mtime_ns INTEGER NOT NULL,
+    sha256 TEXT,
+    model TEXT NOT NULL,
+    parameters TEXT NOT NULL,
+    status TEXT NOT NULL CHECK (status IN ('pending', 'running', 'done', 'failed')),
+    attempts INTEGER NOT NULL DEFAULT 0,
+    crashes INTEGER NOT NULL DEFAULT 0,
+    owned INTEGER NOT NULL DEFAULT 0,
+    verified INTEGER NOT NULL DEFAULT 0,
+    owner TEXT,
+    lease_until REAL,
+    output TEXT NOT NULL,
+    residual TEXT,
+    output_size INTEGER,
+    output_mtime_ns INTEGER,
+    output_sha256 TEXT,
+    measures TEXT,
+    error TEXT,
+    started TEXT,
+    seconds REAL,
+    audio_seconds REAL,
+    run INTEGER NOT NULL
+);
+CREATE INDEX files_progress ON files (run, status, verified, size, audio_seconds);
+CREATE INDEX files_work ON files (status, run, crashes, source, size);
+CREATE INDEX files_content ON files (sha256, model, parameters);
+"""
+
+# Waiting or finished work that a plan found as it says; if another run was quicker, its row stays.
+_PLAN = """
+INSERT INTO files (source, size, mtime_ns, model, parameters, status, attempts, crashes, output, residual, error, run)
+VALUES (:source, :size, :mtime_ns, :model, :parameters, :status, :attempts, :crashes, :output, :residual, :error, :run)
+ON CONFLICT (source) DO UPDATE SET
+    size = :size, mtime_ns = :mtime_ns, model = :model, parameters = :parameters, status = :status,
+    attempts = :attempts, crashes = :crashes, output = :output, residual = :residual, error = :error, run = :run,
+    owner = NULL, lease_until = NULL, verified = 0
+WHERE files.status = :seen_status AND files.owner IS :seen_owner
+"""
+_SEEN = "UPDATE files SET run = :run, verified = verified AND :trusted WHERE source = :source"
+_CLAIM = """
+UPDATE files SET status = 'running', owner = :owner, lease_until = :lease_until, attempts = attempts + 1, started = :now
+WHERE source = :source AND status = 'pending' AND model = :model AND parameters = :parameters
+    AND NOT EXISTS (SELECT 1 FROM runs WHERE id = :run AND stopped)
+RETURNING *
+"""
+_FINISH = """
+UPDATE files SET status = 'done', size = :size, mtime_ns = :mtime_ns, sha256 = :sha256, output_size = :output_size,
+    output_mtime_ns = :output_mtime_ns, output_sha256 = :output_sha256, measures = :measures, started = :started,
+    seconds = :seconds, audio_seconds = :audio_seconds, error = NULL, crashes = 0, owned = 0, verified = 0,
+    owner = NULL, lease_until = NULL
+WHERE source = :source AND owner = :owner
+"""
+_FAIL = """
+UPDATE files SET status = 'failed', error = :error, owned = 0, owner = NULL, lease_until = NULL
+WHERE source = :source AND owner = :owner
+"""
+_RELEASE = """
+UPDATE files SET status = 'pending', owned = 0, owner = NULL, lease_until = NULL WHERE source = ? AND owner = ?
+"""
+_RENEW = "UPDATE files SET lease_until = ? WHERE status = 'running' AND owner = ?"
+_VERIFY = "UPDATE files SET verified = 1 WHERE source = ? AND status = 'done' AND output_sha256 = ?"
+# Without its time the result is hashed before anyone takes it for the one that was written.
+_SPOILT = "UPDATE files SET status = 'failed', error = ?, output_mtime_ns = NULL WHERE source = ? AND status = 'done'"
+_PENDING = "SELECT source, size FROM files WHERE status = 'pending' AND run >= ? ORDER BY crashes, source"
+_UNVERIFIED = "SELECT source FROM files WHERE run >= ? AND status = 'done' AND verified = 0 ORDER BY source"
+_COUNTS = """
+SELECT status, COUNT(*), COALESCE(SUM(size), 0), COALESCE(SUM(audio_seconds), 0) FROM files WHERE run >= ?
+GROUP BY status
+"""
+_REPORT = "SELECT * FROM files WHERE run >= ? ORDER BY status = 'failed' DESC, source LIMIT ?"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What decides a result besides the source.
+
+    Args:
+        model: SHA-256 of the network's weights, empty without one. parameters: SHA-256 of the settings.
+    """
+
+    model: str
+    parameters: str
+
+
+@dataclass(frozen=True)
+class Found:
+    """A source as a search found it, and where its result belongs: paths relative to source and destination."""
+
+    source: str
+    size: int
+    mtime_ns: int
+    output: str
+    residual: str | None = None
+
+
+@dataclass(frozen=True)
+class Planned:
+    """What a run has before it: files found, already done, to do, in work elsewhere, and given up.
+
+    ``stale`` are the rows of those that a dead process had begun: it may have left unfinished files.
+    """
+
+    run: int
+    found: int
+    unchanged: int
+    pending: int
+    held: int
+    given_up: int
+    stale: tuple[Row, ...]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One source and all that is known about it.
+
+    Args:
+        size, mtime_ns, sha256: of the source; the hash is known once it has been read.
+        model, parameters: see `Recipe`.
+        attempts: how often it was begun since source or recipe changed; crashes: how often its process died in it.
+        owned: what stands under the names of result, residual and record was put there by an attempt of ours.
+        verified: the result was read again after the batch and has its hash.
+        owner, lease_until: who is at work (`Owner`), and until when nobody else may be, in seconds since 1970.
+        output, residual: relative to the destination.
+        measures: JSON, as in the `Record`. started: ISO 8601. seconds: of work; audio_seconds: of sound.
+        run: the last run that found the source.
+    """
+
+    source: str
+    size: int
+    mtime_ns: int
+    sha256: str | None
+    model: str
+    parameters: str
+    status: Status
+    attempts: int
+    crashes: int
+    owned: bool
+    verified: bool
+    owner: str | None
+    lease_until: float | None
+    output: str
+    residual: str | None
+    output_size: int | None
+    output_mtime_ns: int | None
+    output_sha256: str | None
+    measures: str | None
+    error: str | None
+    started: str | None
+    seconds: float | None
+    audio_seconds: float | None
+    run: int
+
+    @property
+    def recipe(self) -> Recipe:
+        """Return what the file is, or was, restored with."""
+        return Recipe(self.model, self.parameters)
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a row learns when its file is finished."""
+
+    size: int
+    mtime_ns: int
+    sha256: str
+    output_size: int
+    output_mtime_ns: int
+    output_sha256: str
+    measures: str
+    started: str
+    seconds: float
+    audio_seconds: float
+
+    @classmethod
+    def of(cls, record: Record) -> Self:
+        """Return what a record says."""
+        sound = record.source.sound
+        return cls(
+            size=record.source.size,
+            mtime_ns=record.source.mtime_ns,
+            sha256=record.source.sha256,
+            output_size=record.result.size,
+            output_mtime_ns=record.result.mtime_ns,
+            output_sha256=record.result.sha256,
+            measures=json.dumps(record.measures),
+            started=record.started,
+            seconds=record.seconds,
+            audio_seconds=sound["n_samples"] / sound["sample_rate"],
+        )
+
+
+@dataclass(frozen=True)
+class Count:
+    """Rows of one status: how many, bytes of their sources, and seconds of sound where that is known."""
+
+    files: int = 0
+    size: int = 0
+    audio_seconds: float = 0.0
+
+
+def recipe(config: Mapping[str, Any], *, model: str, residual: bool) -> Recipe:
+    """Return the recipe of a configuration.
+
+    Left out is what does not change a sample: the model's name (its hash is there) and the size of batches.
+
+    Args:
+        config: `RestorationConfig` as plain data, the way a record holds it.
+        model: SHA-256 of the weights, empty without a network.
+        residual: whether what was removed is written too.
+    """
+    chunks = {name: value for name, value in config["chunks"].items() if name != "batch"}
+    settings = {**{name: value for name, value in config.items() if name != "model"}, "chunks": chunks}
+    text = json.dumps({"settings": settings, "residual": residual}, sort_keys=True, separators=(",", ":"))
+    return Recipe(model, hashlib.sha256(text.encode("ascii")).hexdigest())
+
+
+def recipe_of(record: Record) -> Recipe:
+    """Return the recipe that a result was made with."""
+    return recipe(record.config, model=record.model.get("sha256", ""), residual=record.residual is not None)
+
+
+class Ledger:
+    """An open ledger; for one thread.
+
+    Args:
+        destination: folder of the results; the ledger is made if there is none.
+
+    Raises:
+        OutputError: the folder cannot be written to. InputError: the file is no ledger, or one of a newer program.
+    """
+
+    def __init__(self, destination: Path) -> None:
+        self.destination = destination
+        self.path = destination / FOLDER / "ledger.sqlite"
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputError(destination, expected="a folder that can be written to", found=describe(error)) from error
+        self._connection = _connect(self.path)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._connection.close()
+
+    def start_run(self, source: Path) -> int:
+        """Note the beginning of a run over ``source`` and return its number."""
+        with self._transaction() as connection:
+            cursor = connection.execute("INSERT INTO runs (source, started) VALUES (?, ?)", (_stored(source), _now()))
+        assert cursor.lastrowid is not None
+        return cursor.lastrowid
+
+    def stop(self, run: int) -> None:
+        """Let the run claim no further file, wherever its workers are."""
+        with self._transaction() as connection:
+            connection.execute("UPDATE runs SET stopped = 1 WHERE id = ?", (run,))
+
+    def stopped(self, run: int) -> bool:
+        """Tell whether the run has been told to stop."""
+        return self._connection.execute("SELECT 1 FROM runs WHERE id = ? AND stopped", (run,)).fetchone() is not None
+
+    def last_run(self) -> int:
+        """Return the number of the latest run, 0 if there was none."""
+        return int(self._connection.execute("SELECT COALESCE(MAX(id), 0) FROM runs").fetchone()[0])
+
+    def plan(
+        self,
+        run: int,
+        found: Iterable[Found],
+        wanted: Recipe,
+        *,
+        force: bool = False,
+        recheck: bool = False,
+        max_crashes: int = 5,
+    ) -> Planned:
+        """Compare what was found with what is known, and enter what is to be done.
+
+        A file is done if source and recipe are those of its row and the result is there, of the recorded size and
+        time. Nothing is hashed here: where time or size differ the file is pending, and whoever begins it
+        finds out by the hashes whether work is left.
+
+        Args:
+            run: number of this run.
+            found: what is in the archive now.
+            wanted: what it is to be restored with.
+            force: everything is to be done again.
+            recheck: results of unchanged files are to be verified again by their hashes.
+            max_crashes: after how many dead processes a file is given up.
+        """
+        known = {row.source: row for row in self._select("SELECT * FROM files")}
+        plan = _Plan(self.destination, run, wanted, force=force, max_crashes=max_crashes)
+        for item in found:
+            plan.add(item, known.get(item.source))
+        with self._transaction() as connection:
+            connection.executemany(_PLAN, plan.entered)
+            connection.executemany(
+                _SEEN, ({"run": run, "source": _stored(name), "trusted": not recheck} for name in plan.seen)
+            )
+        return plan.summary()
+
+    def pending(self, run: int) -> list[tuple[str, int]]:
+        """Return name and size of each source to do; those that processes died in come last."""
+        return [(_name(source), size) for source, size in self._connection.execute(_PENDING, (run,))]
+
+    def claim(self, source: str, run: int, wanted: Recipe, owner: Owner, *, lease_seconds: float) -> Row | None:
+        """Begin a file, unless another process has, or the run was stopped; its row is then as returned."""
+        values = {
+            "source": _stored(source),
+            "run": run,
+            "model": wanted.model,
+            "parameters": wanted.parameters,
+            "owner": str(owner),
+            "lease_until": time.time() + lease_seconds,
+            "now": _now(),
+        }
+        with self._transaction() as connection:
+            claimed = connection.execute(_CLAIM, values).fetchall()
+        return _row(claimed[0]) if claimed else None
+
+    def own(self, source: str) -> None:
+        """Note that the names of result, residual and record are free or hold files of ours: they may be replaced."""
+        with self._transaction() as connection:
+            connection.execute("UPDATE files SET owned = 1 WHERE source = ?", (_stored(source),))
+
+    def renew(self, owner: Owner, *, lease_seconds: float) -> None:
+        """Prolong the leases of everything that a process has in work."""
+        with self._transaction() as connection:
+            connection.execute(_RENEW, (time.time() + lease_seconds, str(owner)))
+
+    def finish(self, source: str, owner: Owner, done: Done) -> bool:
+        """Mark a file done; False if the lease was lost, and the row is another's."""
+        return self._settle(_FINISH, source, owner, dataclasses.asdict(done))
+
+    def fail(self, source: str, owner: Owner, error: str) -> bool:
+        """Mark a file failed; False if the lease was lost."""
+        return self._settle(_FAIL, source, owner, {"error": printable(error)})
+
+    def release(self, source: str, owner: Owner) -> None:
+        """Give a file back, to be begun again."""
+        with self._transaction() as connection:
+            connection.execute(_RELEASE, (_stored(source), str(owner)))
+
+    def unverified(self, run: int) -> list[str]:
+        """Return the sources whose results have not been read again."""
+        return [_name(source) for (source,) in self._connection.execute(_UNVERIFIED, (run,))]
+
+    def verify(self, source: str) -> str | None:
+        """Read a result again and compare it with its row; return what is wrong, and mark the file failed then."""
+        row = self.row(source)
+        if row is None or row.status != "done":
+            return None
+        problem = _difference(self.destination / row.output, row.output_sha256)
+        with self._transaction() as connection:
+            if problem is None:
+                connection.execute(_VERIFY, (_stored(source), row.output_sha256))
+            else:
+                connection.execute(_SPOILT, (problem, _stored(source)))
+        return problem
+
+    def row(self, source: str) -> Row | None:
+        """Return the row of one source."""
+        return next(self._select("SELECT * FROM files WHERE source = ?", _stored(source)), None)
+
+    def rows(self) -> list[Row]:
+        """Return all rows, by source."""
+        return list(self._select("SELECT * FROM files ORDER BY source"))
+
+    def report(self, run: int, limit: int) -> list[Row]:
+        """Return rows of a run, failures first, and no more than ``limit``."""
+        return list(self._select(_REPORT, run, limit))
+
+    def counts(self, run: int) -> dict[Status, Count]:
+        """Return how far a run has come."""
+        rows = self._connection.execute(_COUNTS, (run,)).fetchall()
+        return {status: Count(files, size, audio_seconds) for status, files, size, audio_seconds in rows}
+
+    def _settle(self, statement: str, source: str, owner: Owner, values: Mapping[str, _Value]) -> bool:
+        with self._transaction() as connection:
+            cursor = connection.execute(statement, {**values, "source": _stored(source), "owner": str(owner)})
+        return cursor.rowcount == 1
+
+    def _select(self, statement: str, *values: _Value) -> Iterator[Row]:
+        return map(_row, self._connection.execute(statement, values))
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield self._connection
+        except BaseException:
+            self._connection.execute("ROLLBACK")
+            raise
+        self._connection.execute("COMMIT")
+
+
+class _Plan:
+    """The decisions about each source while a plan is made."""
+
+    def __init__(self, destination: Path, run: int, wanted: Recipe, *, force: bool, max_crashes: int) -> None:
+        self.entered: list[dict[str, _Value]] = []
+        self.seen: list[str] = []
+        self._destination = destination
+        self._run = run
+        self._wanted = wanted
+        self._force = force
+        self._max_crashes = max_crashes
+        self._now = time.time()
+        self._stale: list[Row] = []
+        self._counts = {"unchanged": 0, "pending": 0, "held": 0, "given_up": 0}
+
+    def add(self, item: Found, row: Row | None) -> None:
+        """Decide about one source."""
+        if row is None:
+            self._enter(item, None)
+            return
+        if row.status == "running" and not self._is_stale(row):
+            self._keep(row, "held")
+            return
+        same = not self._force and _same_work(item, row, self._wanted)
+        if same and row.status == "done" and self._is_intact(row):
+            self._keep(row, "unchanged")
+            return
+        self._enter(item, row, again=same)
+
+    def summary(self) -> Planned:
+        """Return the counts."""
+        return Planned(run=self._run, found=sum(self._counts.values()), stale=tuple(self._stale), **self._counts)
+
+    def _enter(self, item: Found, row: Row | None, *, again: bool = False) -> None:
+        died = row is not None and row.status == "running"
+        if row is not None and died:
+            self._stale.append(row)
+        crashes = row.crashes + died if row is not None and again else 0
+        given_up = crashes >= self._max_crashes
+        self._counts["given_up" if given_up else "pending"] += 1
+        self.entered.append(
+            {
+                "source": _stored(item.source),
+                "size": item.size,
+                "mtime_ns": item.mtime_ns,
+                "model": self._wanted.model,
+                "parameters": self._wanted.parameters,
+                "status": "failed" if given_up else "pending",
+                "attempts": row.attempts if row is not None and again else 0,
+                "crashes": crashes,
+                "output": _stored(item.output),
+                "residual": None if item.residual is None else _stored(item.residual),
+                "error": _given_up(item.source, crashes) if given_up else None,
+                "run": self._run,
+                "seen_status": row.status if row is not None else None,
+                "seen_owner": row.owner if row is not None else None,
+            }
+        )
+
+    def _keep(self, row: Row, reason: str) -> None:
+        self._counts[reason] += 1
+        self.seen.append(row.source)
+
+    def _is_stale(self, row: Row) -> bool:
+        if row.owner is None or row.lease_until is None:
+            return True
+        return row.lease_until < self._now or Owner.parse(row.owner).is_dead()
+
+    def _is_intact(self, row: Row) -> bool:
+        """Tell from sizes and times, without reading, whether everything that was written is still there."""
+        output = self._destination / row.output
+        try:
+            status = output.stat()
+        except OSError:
+            return False
+        return (
+            (status.st_size, status.st_mtime_ns) == (row.output_size, row.output_mtime_ns)
+            and record_path(output).exists()
+            and (row.residual is None or (self._destination / row.residual).exists())
+        )
+
+
+def rebuild(destination: Path) -> tuple[InputError, ...]:
+    """Write the ledger anew from the records beside the results, and return what could not be used.
+
+    A result goes in if it still is what its record says; one whose time has changed is hashed. What had failed or was
+    never begun is not known any more, and the next run tries it. No run may be at work meanwhile.
+    """
+    path = destination / FOLDER / "ledger.sqlite"
+    fresh = path.with_name("rebuilt.sqlite")
+    fresh.unlink(missing_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    problems: list[InputError] = []
+    with closing(_connect(fresh)) as connection:
+        rows = list(_recorded_rows(destination, problems.append))
+        connection.execute("BEGIN IMMEDIATE")
+        connection.execute("INSERT INTO runs (source, started) VALUES (?, ?)", ("rebuilt from records", _now()))
+        names = [field.name for field in dataclasses.fields(Row)]
+        statement = f"INSERT INTO files ({', '.join(names)}) VALUES ({', '.join(f':{name}' for name in names)})"
+        connection.executemany(statement, (_stored_row(row) for row in rows))
+        connection.execute("COMMIT")
+        connection.execute("PRAGMA journal_mode = DELETE")  # leaves one whole file, ready to take the name
+    for tail in ("-wal", "-shm"):
+        path.with_name(path.name + tail).unlink(missing_ok=True)
+    fresh.replace(path)
+    return tuple(problems)
+
+
+def _recorded_rows(destination: Path, refuse: Callable[[InputError], None]) -> Iterator[Row]:
+    for folder, folders, names in os.walk(destination):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(names):
+            if name.endswith(SUFFIX) and not name.startswith("."):
+                try:
+                    yield _recorded_row(destination, Path(folder, name))
+                except InputError as error:
+                    refuse(error)
+
+
+def _recorded_row(destination: Path, path: Path) -> Row:
+    record = Record.read(path)
+    output = path.with_name(path.name.removesuffix(SUFFIX))
+    try:
+        done, made_with = Done.of(record), recipe_of(record)
+    except (KeyError, TypeError, ZeroDivisionError) as error:
+        raise InputError(path, expected="a whole record", found=f"{type(error).__name__}: {error}") from error
+    try:
+        status = output.stat()
+    except OSError as error:
+        raise InputError(output, expected="the result of a record", found=describe(error)) from error
+    if (status.st_size, status.st_mtime_ns) != (record.result.size, record.result.mtime_ns):
+        problem = _difference(output, record.result.sha256)
+        if problem is not None:
+            raise InputError(output, expected="the result of its record", found="another file")
+    relative = output.relative_to(destination)
+    residual = None if record.residual is None else relative.with_name(PurePath(record.residual.path).name)
+    return Row(
+        **dataclasses.asdict(dataclasses.replace(done, output_mtime_ns=status.st_mtime_ns)),
+        source=_relative_source(record, relative),
+        model=made_with.model,
+        parameters=made_with.parameters,
+        status="done",
+        attempts=1,
+        crashes=0,
+        owned=False,
+        verified=False,
+        owner=None,
+        lease_until=None,
+        output=os.fspath(relative),
+        residual=None if residual is None else os.fspath(residual),
+        error=None,
+        run=1,
+    )
+
+
+def _relative_source(record: Record, output: Path) -> str:
+    """Return the source's place in its archive: folders are kept, so it is as deep as the result's."""
+    return os.fspath(PurePath(*PurePath(record.source.path).parts[-len(output.parts) :]))
+
+
+def _same_work(item: Found, row: Row, wanted: Recipe) -> bool:
+    known = (row.size, row.mtime_ns, row.output, row.residual, row.recipe)
+    return known == (item.size, item.mtime_ns, item.output, item.residual, wanted)
+
+
+def _given_up(source: str, crashes: int) -> str:
+    return f"{printable(source)}: expected to finish, found {crashes} runs dead in it (force tries again)"
+
+
+def _difference(path: Path, expected: str | None) -> str | None:
+    """Return in one line how a file differs from what was written, or None."""
+    try:
+        found = sha256_of(path)
+    except OSError as error:
+        found = describe(error)
+    return None if found == expected else str(OutputError(path, expected=f"sha256 {expected}", found=found))
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    """Open the file, made and set up if need be."""
+    connection: sqlite3.Connection | None = None
+    try:
+        connection = sqlite3.connect(path, timeout=60, isolation_level=None)
+        connection.row_factory = sqlite3.Row
+        connection.execute("PRAGMA journal_mode = WAL")
+        # In WAL mode a power cut can lose the last commits, never the file; the records bring them back.
+        connection.execute("PRAGMA synchronous = NORMAL")
+        _set_up(connection, path)
+    except sqlite3.Error as error:
+        if connection is not None:
+            connection.close()
+        raise InputError(path, expected="a ledger that can be written (or rebuilt)", found=str(error)) from error
+    except BaseException:
+        if connection is not None:
+            connection.close()
+        raise
+    return connection
+
+
+def _set_up(connection: sqlite3.Connection, path: Path) -> None:
+    if _version(connection) == 0:
+        connection.execute("BEGIN IMMEDIATE")
+        if _version(connection) == 0:  # nobody else was quicker
+            for statement in _TABLES.strip().removesuffix(";").split(";\n"):
+                connection.execute(statement)
+            connection.execute(f"PRAGMA user_version = {VERSION}")
+        connection.execute("COMMIT")
+    found = _version(connection)
+    if found != VERSION:
+        raise InputError(path, expected=f"a ledger of version {VERSION}", found=f"version {found}")
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("PRAGMA user_version").fetchone()[0])
+
+
+def _stored(name: str | Path) -> str | bytes:
+    """Return a name as SQLite takes it: text, or its bytes where they are no valid text (old Latin-1 names, say)."""
+    text = os.fspath(name)
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return os.fsencode(text)
+    return text
+
+
+def _name(stored: str | bytes) -> str:
+    return os.fsdecode(stored) if isinstance(stored, bytes) else stored
+
+
+def _row(values: sqlite3.Row) -> Row:
+    fields = dict(zip(values.keys(), values, strict=True))
+    for name in ("source", "output", "residual"):
+        fields[name] = None if fields[name] is None else _name(fields[name])
+    for name in ("owned", "verified"):
+        fields[name] = bool(fields[name])
+    return Row(**fields)
+
+
+def _stored_row(row: Row) -> dict[str, _Value]:
+    fields = dataclasses.asdict(row)
+    names = {name: _stored(fields[name]) for name in ("source", "output", "residual") if fields[name] is not None}
+    return {**fields, **names}
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,134 @@
+"""The record of what was done to one file: written beside the result as ``NAME.restoration.json``."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from audiorestore import __version__
+from audiorestore.audio.partfile import PartFile
+from audiorestore.config import from_mapping, to_mapping
+from audiorestore.errors import ConfigError, InputError
+
+SCHEMA = "audiorestore.restoration/1"
+SUFFIX = ".restoration.json"
+
+
+@dataclass(frozen=True)
+class FileState:
+    """One file as it was found or written.
+
+    Args:
+        path: as given; ``sha256`` is of the whole file, ``mtime_ns`` in nanoseconds since 1970.
+        sound: sample rate, channels, samples per channel, container, subtype.
+    """
+
+    path: str
+    sha256: str
+    size: int
+    mtime_ns: int
+    sound: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage of the pipeline, in order: what it found and was set to; not applied if it found nothing."""
+
+    name: str
+    applied: bool
+    parameters: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Record:
+    """Everything done to one file, enough to do it again.
+
+    Args:
+        role: a result is always a derivative, never a preservation master.
+        config: settings of the run. stages: what they came to on this file.
+        model: name, sha256 and step of the checkpoint; empty if no network was used.
+        machine: device, precision and versions.
+        measures: ``before``, ``after`` and ``change`` (see ``quality/inspection.py``).
+        overs: samples over full scale that an integer format had to clip; peak: highest absolute sample before that.
+        gain_db: attenuation of the whole recording, 0 unless asked for.
+        warnings: what a person should know. seconds: time it took.
+    """
+
+    source: FileState
+    result: FileState
+    config: dict[str, Any]
+    stages: tuple[Stage, ...]
+    model: dict[str, Any]
+    machine: dict[str, Any]
+    measures: dict[str, Any]
+    overs: int
+    peak: float
+    gain_db: float
+    seconds: float
+    started: str
+    residual: FileState | None = None
+    warnings: tuple[str, ...] = ()
+    role: str = "derivative, restored"
+    schema: str = SCHEMA
+
+    def write(self, path: Path, *, force: bool = False) -> None:
+        """Write the record as JSON, whole or not at all."""
+        with PartFile(path, force=force) as part:
+            text = json.dumps(to_mapping(self), indent=2, ensure_ascii=True, allow_nan=False)
+            part.part.write_text(text + "\n", encoding="ascii")
+            part.commit()
+
+    @classmethod
+    def read(cls, path: Path) -> Record:
+        """Read a record.
+
+        Raises:
+            InputError: it is not a record of this schema.
+        """
+        try:
+            values = json.loads(path.read_text(encoding="utf-8"))
+            if not isinstance(values, dict) or values.get("schema") != SCHEMA:
+                raise InputError(path, expected=f"a record of schema {SCHEMA}", found="another file")
+            return from_mapping(cls, values, where=str(path))
+        except (OSError, ValueError, ConfigError) as error:
+            raise InputError(path, expected=f"a record of schema {SCHEMA}", found=str(error)) from error
+
+
+def record_path(result: Path) -> Path:
+    """Return where the record of a result stands: beside it, full file name kept so that none collide."""
+    return result.with_name(result.name + SUFFIX)
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file, read in pieces."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def file_state(path: Path, sound: Mapping[str, Any]) -> FileState:
+    """Return the present state of a file."""
+    status = path.stat()
+    return FileState(
+        path=os.fspath(path),
+        sha256=sha256_of(path),
+        size=status.st_size,
+        mtime_ns=status.st_mtime_ns,
+        sound=dict(sound),
+    )
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of everything that shapes the samples."""
+    packages = ("torch", "torchaudio", "soundfile", "numpy", "scipy")
+    return {
+        "audiorestore": __version__,
+        "python": platform.python_version(),
+        **{name: version(name) for name in packages},
+    }

@@ -1,0 +1,181 @@
+"""The fixed order of stages: declip, dehum, network; then the limit that ``strength_db`` sets.
+
+A stage is decided once for the whole recording (`analyse`: one streamed look, a plan that goes into the
+record) and then reads the recording lazily, range by range. A stage whose damage is not found leaves the
+recording alone.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Literal
+
+from torch import Tensor
+
+from audiorestore.audio.signal import Source
+from audiorestore.damage.declip import ClipPlan, Declipped, analyse_clipping
+from audiorestore.damage.hum import Dehummed, HumPlan, analyse_hum
+from audiorestore.models.checkpoint import DEFAULT_MODEL
+from audiorestore.restoration.restorer import ChunkConfig, Denoised, Restorer
+from audiorestore.spectral.dsp import LevelMeter
+
+Overflow = Literal["clip", "float", "attenuate"]
+
+
+@dataclass(frozen=True)
+class RestorationConfig:
+    """What to do to a recording.
+
+    Args:
+        model: a shipped model's name, or a checkpoint folder.
+        strength_db: the most by which anything is reduced; 0 leaves every sample as it is.
+        declip, dehum, denoise: switch a stage off.
+        overflow: what happens if restored peaks exceed full scale of an integer format: ``clip`` them (counted and
+            reported), write ``float`` instead, or ``attenuate`` the whole recording by just as much as it takes.
+        chunks: how the network is fed.
+    """
+
+    model: str = DEFAULT_MODEL
+    strength_db: float = 40.0
+    declip: bool = True
+    dehum: bool = True
+    denoise: bool = True
+    overflow: Overflow = "clip"
+    chunks: ChunkConfig = field(default_factory=ChunkConfig)
+
+    def __post_init__(self) -> None:
+        if not self.strength_db >= 0:
+            raise ValueError(f"strength_db: expected 0 or more, found {self.strength_db}")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What was found in a recording and so will be done to it; ``None`` means a stage leaves it alone."""
+
+    level: float
+    clipping: ClipPlan | None
+    hum: HumPlan | None
+
+
+def analyse(source: Source, config: RestorationConfig) -> Plan:
+    """Look at a whole recording once per question, in bounded memory, and decide.
+
+    The level is measured here, once a file, never once a chunk.
+    """
+    meter = LevelMeter(source.sample_rate)
+    for block in blocks(source, 10 * source.sample_rate):
+        meter.add(block)
+    return Plan(
+        level=meter.level(),
+        clipping=analyse_clipping(source) if config.declip else None,
+        hum=analyse_hum(source) if config.dehum else None,
+    )
+
+
+def restored(source: Source, plan: Plan, config: RestorationConfig, restorer: Restorer | None) -> Source:
+    """Return the recording as it will sound after all stages.
+
+    Args:
+        restorer: the network; may be ``None`` if ``config.denoise`` is off.
+    """
+    if config.strength_db == 0:
+        return source
+    stage = source
+    if plan.clipping is not None:
+        stage = Declipped(stage, plan.clipping)
+    if plan.hum is not None:
+        stage = Dehummed(stage, plan.hum)
+    if config.denoise and restorer is not None:
+        stage = Denoised(stage, restorer, level=plan.level)
+    return stage if stage is source else Limited(source, stage, strength_db=config.strength_db)
+
+
+class Limited:
+    """A share of the original mixed back in, so that nothing is reduced by more than ``strength_db``."""
+
+    def __init__(self, original: Source, processed: Source, *, strength_db: float) -> None:
+        self._original = original
+        self._processed = processed
+        self._share = 10 ** (-strength_db / 20)
+
+    @property
+    def sample_rate(self) -> int:
+        """Hz."""
+        return self._original.sample_rate
+
+    @property
+    def channels(self) -> int:
+        """Number of channels."""
+        return self._original.channels
+
+    @property
+    def n_samples(self) -> int:
+        """Samples per channel."""
+        return self._original.n_samples
+
+    def read(self, start: int, stop: int) -> Tensor:
+        """Return samples [C, stop - start]; those that no stage changed stay bit for bit."""
+        original = self._original.read(start, stop)
+        change = self._processed.read(start, stop) - original
+        return original + (1 - self._share) * change
+
+
+def blocks(source: Source, size: int) -> Iterator[Tensor]:
+    """Yield a source from front to back in pieces [C, size], the last one shorter."""
+    for start in range(0, source.n_samples, size):
+        yield source.read(start, min(start + size, source.n_samples))
+
+
+def block_size(source: Source, config: RestorationConfig, restorer: Restorer | None) -> int:
+    """Return how many samples to restore at a time: enough chunks to keep the device busy, and no more."""
+    if restorer is None or not config.denoise:
+        return 10 * source.sample_rate
+    chunk = Denoised(source, restorer, level=0.0).chunk
+    return max(restorer.parallel // source.channels, 1) * chunk
+
+
+def ahead(items: Iterator[Tensor]) -> Iterator[Tensor]:
+    """Yield the same items, the next one worked out in a thread while the last one is used.
+
+    Writing and encoding then overlap with decoding and the network.
+    """
+    done = object()
+    results: queue.Queue[object] = queue.Queue(maxsize=1)
+    given_up = threading.Event()
+
+    def put(item: object) -> bool:
+        while not given_up.is_set():
+            try:
+                results.put(item, timeout=0.1)
+            except queue.Full:
+                continue
+            return True
+        return False
+
+    def work() -> None:
+        try:
+            for item in items:
+                if not put(item):
+                    return
+            put(done)
+        except BaseException as error:  # handed to the reader, whoever it is
+            put(error)
+
+    worker = threading.Thread(target=work, name="ahead", daemon=True)
+    worker.start()
+    try:
+        while (item := results.get()) is not done:
+            if isinstance(item, BaseException):
+                raise item
+            assert isinstance(item, Tensor)
+            yield item
+    finally:
+        given_up.set()
+        worker.join()
+
+
+Progress = Callable[[int, int], None]
+"""Called with samples done and samples in all."""

@@ -1,0 +1,111 @@
+"""What a batch is asked to do."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from audiorestore.config import find_config, from_mapping, load_config
+from audiorestore.restoration.pipeline import RestorationConfig
+
+# More threads than this wait for each other in Python rather than work.
+_MOST_FILES_AT_ONCE = 8
+
+
+@dataclass(frozen=True)
+class BatchConfig:
+    """How an archive is restored.
+
+    Args:
+        restore: what to do to each recording.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        residual: also write what was removed, as ``NAME.residual.wav``.
+        pictures: also draw spectrograms before and after, as ``NAME.png``.
+        force: do everything again, and replace results, whoever wrote them.
+        recheck: read the results of earlier runs again too, and compare their hashes.
+        concurrency: files in work at a time; ``auto`` is one for each core, as a short file keeps only one busy.
+        files_per_task, seconds_per_task: a task ends after as many files, or about as many seconds of work; a file
+            that takes longer alone is a task of its own.
+        in_flight: tasks handed to Prefect at a time.
+        allowed_failures: share of files that may fail before the run itself counts as failed.
+        retries: how often a file is tried again when disk or network stumble; retry_seconds: first wait before
+            that, doubled each time.
+        lease_seconds: a process that is not heard of for so long has lost its file to the next run.
+        max_crashes: a file in which as many processes died, one after the other, is given up.
+    """
+
+    restore: RestorationConfig = field(default_factory=RestorationConfig)
+    device: str = "auto"
+    residual: bool = False
+    pictures: bool = False
+    force: bool = False
+    recheck: bool = False
+    concurrency: int | Literal["auto"] = "auto"
+    files_per_task: int = 64
+    seconds_per_task: float = 120.0
+    in_flight: int = 32
+    allowed_failures: float = 0.05
+    retries: int = 2
+    retry_seconds: float = 1.0
+    lease_seconds: float = 120.0
+    max_crashes: int = 5
+
+    def __post_init__(self) -> None:
+        whole = {
+            "files_per_task": self.files_per_task,
+            "in_flight": self.in_flight,
+            "max_crashes": self.max_crashes,
+            "concurrency": self.threads,
+        }
+        for name, value in whole.items():
+            if value < 1:
+                raise ValueError(f"{name}: expected 1 or more, found {value}")
+        for name, seconds in {"seconds_per_task": self.seconds_per_task, "lease_seconds": self.lease_seconds}.items():
+            if not seconds > 0:
+                raise ValueError(f"{name}: expected more than 0, found {seconds}")
+        if self.retries < 0 or not self.retry_seconds >= 0:
+            raise ValueError("retries and retry_seconds: expected 0 or more")
+        if not 0 <= self.allowed_failures <= 1:
+            raise ValueError(f"allowed_failures: expected 0 to 1, found {self.allowed_failures}")
+
+    @property
+    def threads(self) -> int:
+        """Files in work at a time."""
+        if self.concurrency == "auto":
+            return min(os.cpu_count() or 1, _MOST_FILES_AT_ONCE)
+        return self.concurrency
+
+
+@dataclass(frozen=True)
+class Archive:
+    """A batch: a folder (or one file) of recordings, a folder for results, and settings. It travels with each task."""
+
+    source: Path
+    destination: Path
+    config: BatchConfig
+
+    @classmethod
+    def of(cls, source: str, destination: str, config: Mapping[str, Any] | None = None) -> Self:
+        """Return a batch from plain values, as a flow gets them.
+
+        Args:
+            source: folder or file. destination: folder.
+            config: `BatchConfig` as plain data; the shipped default without it.
+
+        Raises:
+            ConfigError: a setting is unknown or wrong.
+        """
+        settings = default_config() if config is None else from_mapping(BatchConfig, config, where="config")
+        return cls(Path(source).absolute(), Path(destination).absolute(), settings)
+
+    def source_of(self, name: str) -> Path:
+        """Return the path of a source from its name in the ledger."""
+        return self.source / name if self.source.is_dir() else self.source
+
+
+def default_config() -> BatchConfig:
+    """Return the shipped settings."""
+    return load_config(BatchConfig, find_config("batch", "default"))

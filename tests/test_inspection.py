@@ -1,0 +1,195 @@
+import dataclasses
+import json
+
+import numpy as np
+import pyloudnorm
+import pytest
+import torch
+
+from audiorestore.audio.signal import Audio
+from audiorestore.config import to_mapping
+from audiorestore.quality.inspection import BLOCK_SAMPLES, Inspection, compare, inspect
+from tests.conftest import noise, tone
+
+SAMPLE_RATE = 48_000
+
+
+def audio(samples: torch.Tensor, sample_rate: int = SAMPLE_RATE) -> Audio:
+    return Audio(samples.float(), sample_rate)
+
+
+def programme(seconds: float = 8.0) -> torch.Tensor:
+    """Return bursts of noise, open 0.6 of the time, over a quiet floor; [1, T]."""
+    n_samples = round(seconds * SAMPLE_RATE)
+    is_open = torch.arange(n_samples) % SAMPLE_RATE < 0.6 * SAMPLE_RATE
+    return noise(1, n_samples, level=0.1) * is_open + noise(1, n_samples, seed=1, level=1e-3)
+
+
+class Recorded:
+    """A source that notes how it is read."""
+
+    def __init__(self, source: Audio) -> None:
+        self.source = source
+        self.spans: list[tuple[int, int]] = []
+
+    sample_rate = property(lambda self: self.source.sample_rate)
+    channels = property(lambda self: self.source.channels)
+    n_samples = property(lambda self: self.source.n_samples)
+
+    def read(self, start: int, stop: int) -> torch.Tensor:
+        self.spans.append((start, stop))
+        return self.source.read(start, stop)
+
+
+def test_a_recording_with_everything():
+    n_samples = 10 * SAMPLE_RATE
+    samples = 0.3 * programme(10) + tone(10, hz=50, level=0.01) + 0.02
+    samples[0, torch.linspace(SAMPLE_RATE, n_samples - SAMPLE_RATE, 12).long()] += 0.8
+    found = inspect(audio(samples))
+    assert found.seconds == 10
+    assert found.dc_offset == pytest.approx(0.02, abs=0.001)
+    assert found.hum_dbfs == pytest.approx(-40, abs=1)
+    assert found.hum_hz == pytest.approx(50, abs=0.1)
+    assert found.clicks_per_minute == pytest.approx(12 * 6)
+    assert found.bandwidth_hz == SAMPLE_RATE / 2
+    expected = pyloudnorm.Meter(SAMPLE_RATE, "DeMan").integrated_loudness(samples.T.numpy())
+    assert found.integrated_lufs == pytest.approx(expected, abs=0.02)
+    assert -3 < found.true_peak_dbtp < 0
+
+
+def test_full_scale_sine():
+    found = inspect(audio(tone(5, hz=1000, level=0.5**0.5)))
+    assert found.integrated_lufs == pytest.approx(-3.01, abs=0.1)
+    assert found.true_peak_dbtp == pytest.approx(0, abs=0.2)
+    assert found.clipped_samples == 0
+    assert found.clicks_per_minute == 0
+    assert found.hum_dbfs is None
+
+
+def test_clipped_samples_of_all_channels_are_added():
+    sine = tone(1, hz=440, level=1.0).clamp(-1, 1)
+    n_clipped = int((sine.abs() == 1).sum())
+    assert inspect(audio(torch.cat([sine, sine * 0.5]))).clipped_samples == 2 * n_clipped
+
+
+@pytest.mark.parametrize("n_samples", [0, 1, 100, 5000])
+def test_silence_and_next_to_nothing(n_samples):
+    found = inspect(audio(torch.zeros(2, n_samples)))
+    measured = {name for name, value in dataclasses.asdict(found).items() if value}
+    assert measured <= {"seconds"}
+
+
+def test_every_sample_is_read_once_in_order_and_left_alone():
+    samples = programme(4)
+    before = samples.clone()
+    source = Recorded(audio(samples))
+    inspect(source)
+    assert [start for start, _ in source.spans] == [0, *(stop for _, stop in source.spans[:-1])]
+    assert source.spans[-1][1] == samples.shape[1]
+    assert max(stop - start for start, stop in source.spans) <= BLOCK_SAMPLES
+    assert torch.equal(samples, before)
+
+
+@pytest.mark.parametrize("gain_db", [-12.0, 6.0])
+def test_levels_follow_gain_and_nothing_else_does(gain_db):
+    quiet, loud = (inspect(audio(programme() * gain)) for gain in (1.0, 10 ** (gain_db / 20)))
+    for name in ("integrated_lufs", "true_peak_dbtp", "noise_floor_dbfs"):
+        assert getattr(loud, name) - getattr(quiet, name) == pytest.approx(gain_db, abs=0.15)
+    for name in ("snr_db", "bandwidth_hz", "clicks_per_minute", "loudness_range_lu"):
+        assert getattr(loud, name) == pytest.approx(getattr(quiet, name), abs=0.15)
+
+
+def test_order_of_channels_does_not_matter():
+    samples = torch.cat([programme(), 0.1 * programme().flip(1)])
+    one, other = (dataclasses.asdict(inspect(audio(channels))) for channels in (samples, samples.flip(0)))
+    assert one == pytest.approx(other, abs=1e-9)
+
+
+def test_plain_data_is_json():
+    found = to_mapping(inspect(audio(programme(2))))
+    assert json.loads(json.dumps(found)).keys() == {field.name for field in dataclasses.fields(Inspection)}
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_not_a_number_is_refused(value):
+    samples = programme(2)
+    samples[0, 70_000] = value
+    with pytest.raises(ValueError, match="finite"):
+        inspect(audio(samples))
+
+
+def test_nothing_changed():
+    same = compare(audio(programme()), audio(programme()))
+    assert same.noise_removed_db == 0
+    assert same.programme_deviation_db == 0
+    assert same.worst_deviation_db == 0
+    assert same.silenced_seconds == 0
+    assert same.residual_dbfs is None
+    assert same.loudness_change_lu == 0
+
+
+@pytest.mark.parametrize("gain_db", [-6.0, 3.0])
+def test_a_gain_deviates_by_the_gain(gain_db):
+    changed = compare(audio(programme()), audio(programme() * 10 ** (gain_db / 20)))
+    assert changed.noise_removed_db == pytest.approx(-gain_db, abs=1e-3)
+    assert changed.programme_deviation_db == pytest.approx(abs(gain_db), abs=1e-3)
+    assert changed.worst_deviation_db == pytest.approx(abs(gain_db), abs=1e-3)
+    assert changed.loudness_change_lu == pytest.approx(gain_db, abs=1e-3)
+
+
+@pytest.mark.parametrize("removed_db", [3.0, 10.0])
+def test_noise_removed_from_pauses_alone(removed_db):
+    """The programme's level stands 40 dB over the noise, so that taking noise away does not show in it."""
+    n_samples = 8 * SAMPLE_RATE
+    hiss = noise(1, n_samples, seed=3, level=1e-3)
+    loud = programme() - noise(1, n_samples, seed=1, level=1e-3)
+    cleaned = compare(audio(loud + hiss), audio(loud + hiss * 10 ** (-removed_db / 20)))
+    assert cleaned.noise_removed_db == pytest.approx(removed_db, abs=0.05)
+    assert cleaned.programme_deviation_db < 0.1
+    residual_db = -60 + 20 * np.log10(1 - 10 ** (-removed_db / 20))
+    assert cleaned.residual_dbfs == pytest.approx(residual_db, abs=0.05)
+
+
+def test_damage_to_the_programme_is_found_where_it_is():
+    samples = programme()
+    harmed = samples.clone()
+    harmed[:, 3 * SAMPLE_RATE + 9600 : 3 * SAMPLE_RATE + 14_400] *= 0.5
+    changed = compare(audio(samples), audio(harmed))
+    assert changed.noise_removed_db == 0
+    assert changed.worst_deviation_db == pytest.approx(6, abs=0.3)
+    assert 3.15 < changed.worst_deviation_seconds < 3.3
+    assert 0 < changed.programme_deviation_db < changed.worst_deviation_db
+
+
+def test_lost_highs_deviate_though_the_level_does_not():
+    spectrum = torch.fft.rfft(programme())
+    spectrum[..., spectrum.shape[-1] // 2 :] *= 0.25
+    dull = torch.fft.irfft(spectrum, n=programme().shape[1])
+    assert compare(audio(programme()), audio(dull)).programme_deviation_db > 5
+
+
+def test_new_silence_is_measured():
+    gated = programme()
+    gated[:, 2 * SAMPLE_RATE : 4 * SAMPLE_RATE] = 0
+    changed = compare(audio(programme()), audio(gated))
+    assert changed.silenced_seconds == pytest.approx(2, abs=0.1)
+
+
+def test_silence_has_nothing_to_compare():
+    nothing = compare(audio(torch.zeros(1, 50_000)), audio(torch.zeros(1, 50_000)))
+    assert nothing.noise_removed_db is None
+    assert nothing.programme_deviation_db is None
+    assert nothing.silenced_seconds == 0
+
+
+@pytest.mark.parametrize(
+    ("after", "name"),
+    [
+        (audio(torch.zeros(1, 999)), "n_samples"),
+        (audio(torch.zeros(2, 1000)), "channels"),
+        (audio(torch.zeros(1, 1000), 44_100), "sample_rate"),
+    ],
+)
+def test_unlike_recordings_are_not_compared(after, name):
+    with pytest.raises(ValueError, match=f"expected {name}"):
+        compare(audio(torch.zeros(1, 1000)), after)
