@@ -6,6 +6,7 @@ import importlib.util
 import math
 import os
 import platform
+import re
 import shutil
 import subprocess
 import tempfile
@@ -13,7 +14,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from typing import Literal
 
@@ -30,15 +31,6 @@ from audiorestore.restoration.pipeline import RestorationConfig
 
 State = Literal["ok", "missing", "failed"]
 
-# Package, extra that brings it, what it is for.
-OPTIONAL = (
-    ("pystoi", "quality", "STOI and ESTOI"),
-    ("pesq", "quality", "PESQ"),
-    ("s3fs", "s3", "s3:// addresses"),
-    ("paramiko", "sftp", "sftp:// addresses"),
-    ("aiohttp", "http", "http:// and https:// addresses"),
-    ("tensorboard", "tensorboard", "audiorestore train --tensorboard"),
-)
 # One file of each family, in which restored recordings are written.
 FORMATS = (".wav", ".rf64", ".aiff", ".caf", ".flac", ".ogg", ".opus", ".mp3")
 SAMPLE_RATE = 48_000
@@ -72,7 +64,7 @@ def diagnose(model: str) -> Iterator[Check]:
         folder = Path(name)
         yield from (_format(folder, suffix) for suffix in FORMATS)
         yield _ffmpeg()
-        yield from (_optional(*item) for item in OPTIONAL)
+        yield from _extras()
         yield from _prefect()
         yield _model(model)
         yield _main_job(folder, model)
@@ -89,8 +81,7 @@ def _versions() -> Iterator[Check]:
 
 
 def _devices() -> Iterator[Check]:
-    kind = "bfloat16" if torch.cpu._is_avx512_bf16_supported() else "float32"
-    yield Check("cpu", "ok", f"{platform.machine()}, {os.cpu_count()} cores, {kind}", required=True)
+    yield Check("cpu", "ok", f"{platform.machine()}, {os.cpu_count()} cores", required=True)
     if not torch.cuda.is_available():
         yield Check("cuda", "missing", "no GPU that this PyTorch can use", "optional: an NVIDIA GPU and its driver")
     for index in range(torch.cuda.device_count()):
@@ -129,19 +120,25 @@ def _ffmpeg() -> Check:
     return Check("ffmpeg", "ok", run.stdout.decode(errors="replace").partition(" Copyright")[0])
 
 
-def _optional(package: str, extra: str, purpose: str) -> Check:
+def _extras() -> Iterator[Check]:
+    """Look for what the extras of this package bring, but for those who develop it."""
+    for requirement in requires("audiorestore") or ():
+        match = re.match(r"([\w.-]+).*extra == ['\"](\w+)", requirement)
+        if match and match[2] != "dev":
+            remedy = f"optional: install audiorestore[{match[2]}]"
+            yield _installed(match[1], remedy)
+
+
+def _installed(package: str, remedy: str) -> Check:
     try:
         return Check(package, "ok", version(package))
     except PackageNotFoundError:
-        return Check(package, "missing", "not installed", f"optional, for {purpose}: install audiorestore[{extra}]")
+        return Check(package, "missing", "not installed", remedy)
 
 
 def _prefect() -> Iterator[Check]:
     """Look at the batch side from outside: the library never imports Prefect."""
-    try:
-        yield Check("prefect", "ok", version("prefect"))
-    except PackageNotFoundError:
-        yield Check("prefect", "missing", "not installed", "for audiorestore batch: install prefect")
+    yield _installed("prefect", "for audiorestore batch: install prefect")
     if importlib.util.find_spec("flows") is None:
         yield Check("flows", "missing", "not installed", "for audiorestore batch: reinstall audiorestore")
     address = os.environ.get("PREFECT_API_URL")

@@ -1,6 +1,7 @@
-"""The flow: search, plan, restore in batches, verify what was written, sum up.
+"""The flow: search and plan, restore in batches, verify what was written, sum up.
 
-Prefect shows the run; what is finished is known by the ledger alone, so Prefect's own cache and stored results stay off.
+Prefect shows the run; what is finished is known by the ledger alone. So Prefect's cache and its stored results
+stay off, and a run is resumed by running again.
 """
 
 from __future__ import annotations
@@ -8,8 +9,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from itertools import batched
-from typing import Any
+from typing import Any, TypeVar
 
 from prefect import flow, task
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
@@ -20,6 +20,146 @@ from prefect.logging import get_run_logger
 from prefect.states import Completed, Failed
 from prefect.task_runners import ThreadPoolTaskRunner
 
+from audiorestore.errors import AudioRestoreError
 from flows import work
+from flows.outcome import BatchResult, Plan, Summary
 from flows.settings import Archive
-from flows.work import BatchResult, Pace, Plan, Summary
+from flows.work import Pace
+
+T = TypeVar("T")
+
+COMPLETED_WITH_FAILURES = "Completed with failures"
+_ROWS = 500  # of a table that people look at
+
+
+class TooManyFailuresError(AudioRestoreError):
+    """More files failed than the settings allow; ``summary`` says which."""
+
+    def __init__(self, summary: Summary) -> None:
+        self.summary = summary
+        super().__init__(summary.lines()[0])
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Pickle with the summary, not with the message."""
+        return type(self), (self.summary,)
+
+
+@flow(name="restore-archive", flow_run_name="{source}", persist_result=False)
+def restore_archive(source: str, destination: str, config: dict[str, Any] | None = None) -> State[Any]:
+    """Restore an archive: what the ledger in the destination does not know as done yet.
+
+    Args:
+        source: folder of recordings, or one file.
+        destination: folder for the results, which keep folders and names.
+        config: settings (`flows.settings.BatchConfig`); the shipped default without it.
+
+    Returns:
+        Completed; Completed with failures; or Failed, if more files failed than ``allowed_failures`` allows.
+    """
+    archive = Archive.of(source, destination, config)
+    work.check(archive)
+    started = time.monotonic()
+    plan = plan_archive(archive)
+    get_run_logger().info(
+        f"run {plan.run}: {plan.found} files found, {plan.unchanged} done before, {plan.pending} to do, "
+        f"{plan.held} in work elsewhere"
+    )
+    try:
+        runner: ThreadPoolTaskRunner[Any] = ThreadPoolTaskRunner(max_workers=archive.config.threads)
+        with runner:
+            result = _restore(archive, plan, runner)
+            _verify(archive, plan, runner)
+    except BaseException:  # a cancelled run too
+        work.stop(archive, plan.run)
+        raise
+    summary = work.summarise(archive, plan, result, seconds=time.monotonic() - started)
+    publish(summary, work.table(archive, plan.run, _ROWS))
+    return final_state(summary, archive.config.allowed_failures)
+
+
+@task(name="plan", cache_policy=NO_CACHE, persist_result=False)
+def plan_archive(archive: Archive) -> Plan:
+    """Search the source, and enter into the ledger what is to be done."""
+    return work.plan(archive)
+
+
+@task(name="restore", cache_policy=NO_CACHE, persist_result=False)
+def restore_files(archive: Archive, run: int, names: tuple[str, ...]) -> BatchResult:
+    """Restore some files; one that fails costs a line in the log and its row in the ledger."""
+    return work.restore_batch(archive, run, names, get_run_logger().warning)
+
+
+@task(name="verify", cache_policy=NO_CACHE, persist_result=False)
+def verify_files(archive: Archive, names: tuple[str, ...]) -> int:
+    """Read some results again and compare them with the ledger; return how many are wrong."""
+    return work.verify_batch(archive, names, get_run_logger().warning)
+
+
+def final_state(summary: Summary, allowed_failures: float) -> State[Any]:
+    """Return the state that a run with this outcome ends in; its data is the summary."""
+    message = summary.lines()[0]
+    if summary.good:
+        return Completed(message=message, data=summary)
+    if summary.failure_ratio <= allowed_failures:
+        return Completed(name=COMPLETED_WITH_FAILURES, message=message, data=summary)
+    return Failed(message=message, data=TooManyFailuresError(summary))
+
+
+def summary_of(state: State[Any]) -> Summary:
+    """Return the summary from the state that a run ended in.
+
+    Raises:
+        Exception: what ended the run before there was a summary.
+    """
+    result = state.result(raise_on_failure=False)
+    if isinstance(result, TooManyFailuresError):
+        return result.summary
+    if isinstance(result, Summary):
+        return result
+    raise result if isinstance(result, Exception) else RuntimeError(f"the run ended as {state.name}: {state.message}")
+
+
+def publish(summary: Summary, table: list[dict[str, Any]]) -> None:
+    """Show the outcome in Prefect: numbers, and a table of files in which those that failed come first."""
+    numbers = {name: value for name, value in vars(summary).items() if name not in ("failures", "problems")}
+    create_table_artifact(key="restoration-summary", table=[numbers], description=summary.lines()[0])
+    create_table_artifact(key="restoration-files", table=table, description=f"at most {_ROWS} files, failures first")
+    if not summary.good:
+        create_markdown_artifact(
+            key="restoration-problems", markdown="\n".join(f"- `{line}`" for line in summary.lines()[2:])
+        )
+
+
+def _restore(archive: Archive, plan: Plan, runner: ThreadPoolTaskRunner[Any]) -> BatchResult:
+    pace, total = Pace(), BatchResult()
+    tasks = work.batches(work.todo(archive, plan.run), archive.config, pace)
+
+    def submit(names: tuple[str, ...]) -> PrefectFuture[BatchResult]:
+        return runner.submit(restore_files, {"archive": archive, "run": plan.run, "names": names})
+
+    for result in _windowed(submit, tasks, archive.config.in_flight):
+        pace.add(result)
+        total += result
+    return total
+
+
+def _verify(archive: Archive, plan: Plan, runner: ThreadPoolTaskRunner[Any]) -> None:
+    tasks = work.batches(work.to_verify(archive, plan.run), archive.config, Pace())
+
+    def submit(names: tuple[str, ...]) -> PrefectFuture[int]:
+        return runner.submit(verify_files, {"archive": archive, "names": names})
+
+    deque(_windowed(submit, tasks, archive.config.in_flight), maxlen=0)
+
+
+def _windowed(
+    submit: Callable[[tuple[str, ...]], PrefectFuture[T]], tasks: Iterable[tuple[str, ...]], size: int
+) -> Iterator[T]:
+    """Yield the results of tasks in their order, with no more than ``size`` submitted and not yet waited for."""
+    waiting: deque[PrefectFuture[T]] = deque()
+    for names in tasks:
+        waiting.append(submit(names))
+        if len(waiting) >= size:
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()

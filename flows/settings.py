@@ -88,17 +88,20 @@ class Archive:
     config: BatchConfig
 
     @classmethod
-    def of(cls, source: str, destination: str, config: Mapping[str, Any] | None = None) -> Self:
+    def of(
+        cls, source: str, destination: str, config: Mapping[str, Any] | None = None, *, where: str = "config"
+    ) -> Self:
         """Return a batch from plain values, as a flow gets them.
 
         Args:
             source: folder or file. destination: folder.
             config: `BatchConfig` as plain data; the shipped default without it.
+            where: the origin of the settings, named in errors.
 
         Raises:
             ConfigError: a setting is unknown or wrong.
         """
-        settings = default_config() if config is None else from_mapping(BatchConfig, config, where="config")
+        settings = default_config() if config is None else from_mapping(BatchConfig, config, where=where)
         return cls(Path(source).absolute(), Path(destination).absolute(), settings)
 
     def source_of(self, name: str) -> Path:

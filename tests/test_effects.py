@@ -277,6 +277,18 @@ def test_asperity_follows_the_sound() -> None:
     assert residual[:, RATE // 2 :].abs().max() > 0
 
 
+def test_scattered_grains_are_those_added_one_by_one() -> None:
+    rng = np.random.default_rng(0)
+    canvas = synthesis.Canvas(1, 4000, RATE)
+    times = np.sort(rng.random(1500)) * 4000
+    waves = rng.standard_normal((1500, 30))
+    expected = np.zeros(4030)
+    for time, wave in zip(times, waves, strict=True):
+        expected[int(time) : int(time) + 30] += wave
+    sound = synthesis.scattered(rng, canvas, times, lambda part: waves[part])
+    np.testing.assert_allclose(sound[0], expected[:4000], atol=1e-4)
+
+
 def test_crackle_happens_as_often_as_asked() -> None:
     canvas = synthesis.Canvas(1, 10 * 48_000, 48_000)
     sound = synthesis.crackle(
@@ -307,6 +319,16 @@ def test_scratches_return_once_a_turn() -> None:
     assert near > 3 * between
 
 
+@pytest.mark.parametrize("level_db", [-20.0, 6.0])
+def test_clicks_peak_where_they_are_asked(level_db: float) -> None:
+    clean = voice()
+    pair = damage(
+        "clicks", clean, level_db=level_db, rate_hz=0.01, spread_db=0.0, tail_share=0.0, scratches=0.0, core_ms=0.1
+    )
+    peak = (pair.damaged - clean).abs().max() / clean.abs().max()
+    assert 20 * math.log10(peak) == pytest.approx(level_db, abs=0.01)
+
+
 def test_recorded_material_is_asked_of_a_library() -> None:
     clean = voice()
     with pytest.raises(ValueError, match="library"):
@@ -315,8 +337,10 @@ def test_recorded_material_is_asked_of_a_library() -> None:
 
 def test_late_response_starts_at_the_direct_sound() -> None:
     response = torch.zeros(1000)
-    response[100], response[500] = 1.0, 0.5
+    response[100], response[150], response[500] = 1.0, 0.2, 0.5
+    before = response.clone()
     late = filters.late_response(response, 200)
+    assert torch.equal(response, before)
     assert late[0] == 0
     assert late[400] == 0.5
     assert len(late) == 900
@@ -343,6 +367,7 @@ def test_spreads_stay_in_their_range() -> None:
         assert values.max() > 6.5
     assert Spread((3.0,)).draw(rng, RATE) == 3.0
     assert Spread((5,), "whole").draw(rng, RATE) == 5
+    assert {Spread(("a", "b"), "choice").draw(rng, RATE) for _ in range(50)} == {"a", "b"}
     whole = {Spread((2, 4), "whole").draw(rng, RATE) for _ in range(200)}
     assert whole == {2, 3, 4}
     assert Spread((9000.0,), audible=True).draw(rng, RATE) == 0.45 * RATE

@@ -68,12 +68,17 @@ def copy(source_path, path, **options):
     return writer
 
 
+@pytest.fixture(autouse=True)
+def no_waiting_for_the_disk(monkeypatch):
+    """That a file is brought to the disk is tested with PartFile; a thousand times would take minutes."""
+    monkeypatch.setattr(os, "fsync", lambda _: None)
+
+
 # Round trips
 
 
 @pytest.mark.parametrize(("container", "subtype"), EXACT)
-@pytest.mark.parametrize("channels", [1, 2, 6])
-@pytest.mark.parametrize("n_samples", [1, 1001])
+@pytest.mark.parametrize(("channels", "n_samples"), [(1, 1), (1, 1001), (2, 500), (6, 1001)])
 def test_every_faithful_format_comes_back_as_it_was(tmp_path, container, subtype, channels, n_samples):
     if channels > MOST_CHANNELS.get(container, 6):
         pytest.skip("more channels than the format has")

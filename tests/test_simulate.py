@@ -131,9 +131,15 @@ def test_at_least_one_stage_takes_part_and_they_keep_their_order() -> None:
         assert found == sorted(found, key=kinds.index)
 
 
-def test_mixtures_pick_as_many_as_asked() -> None:
-    counts = Counter(len(drawn(shipped(), seed, chain="mixture").steps) for seed in range(200))
-    assert set(counts) == {2, 3}
+def test_mixtures_pick_as_many_as_asked_and_keep_the_order() -> None:
+    (mixture,) = (chain for chain in shipped().chains if chain.name == "mixture")
+    order = [stage.kind for stage in mixture.stages]
+    counts = set()
+    for seed in range(200):
+        found = [step.kind for step in drawn(shipped(), seed, chain="mixture").steps]
+        assert found == sorted(found, key=order.index)
+        counts.add(len(found))
+    assert counts == {2, 3}
 
 
 def test_without_recordings_nothing_asks_for_them() -> None:

@@ -375,7 +375,7 @@ class _Spooled:
     def read(self, start: int, stop: int) -> Frames:
         frames = np.empty((stop - start, self._channels), dtype=np.float32)
         self._file.seek(start * self._channels * 4)
-        size = self._file.readinto(memoryview(frames).cast("B"))
+        size = self._file.readinto(frames.data.cast("B"))
         return frames[: size // (self._channels * 4)]
 
 

@@ -51,13 +51,21 @@ def print_json(value: Any) -> None:
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, left: Iterable[str] = ()) -> None:
     """Print text in columns, flush right but for the first one and those named in ``left``."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
     flush_left = {*columns[:1], *left}
-    for column in columns:
-        table.add_column(column, justify="left" if column in flush_left else "right", overflow="fold")
+    for index, column in enumerate(columns):
+        # On a narrow terminal figures are folded first, so that names can still be read.
+        width = 12 if index == 0 else None
+        table.add_column(column, justify="left" if column in flush_left else "right", overflow="fold", min_width=width)
     for row in rows:
         table.add_row(*(Text(printable(cell)) for cell in row))
     results().print(table)
+
+
+def print_notes(notes: Iterable[tuple[str, str]]) -> None:
+    """Print what there is to say about some rows of the table above: one line a row, whatever its length."""
+    for name, note in notes:
+        results().print(Text(printable(f"{name}: {note}")), soft_wrap=True)
 
 
 def figure(value: float | None, digits: int = 1) -> str:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from audiorestore.cli.console import change, duration, figure, messages, print_json, print_table, reason
+from audiorestore.cli.console import change, duration, figure, messages, print_json, print_notes, print_table, reason
 from audiorestore.cli.exits import ExitCode
 from audiorestore.cli.options import DeviceOption, ForceOption, JsonOption, QuietOption
 from audiorestore.config import find_config, from_mapping, load_config, to_mapping
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 COLUMNS = (
-    *("file", "seconds", "noise dBFS", "removed dB", "deviation dB", "clicks/min", "hum dBFS", "clipped", "LUFS"),
-    *("status", "notes"),
+    *("file", "s", "noise dBFS", "removed dB", "deviation dB", "clicks /min", "hum dBFS", "clipped", "LUFS"),
+    "status",
 )
 
 
@@ -47,7 +47,7 @@ class Outcome:
 
 def restore(
     sources: Annotated[
-        list[Path], typer.Argument(help="Recordings, or folders with all below them.", metavar="SOURCE...")
+        list[Path], typer.Argument(help="Recordings, or folders with all below them.", metavar="SOURCE")
     ],
     out: Annotated[
         Path, typer.Option("--output", "-o", help="Folder for the results; a file name for one file.", metavar="OUT")
@@ -61,7 +61,8 @@ def restore(
     dehum: Annotated[bool | None, typer.Option(help="Remove mains hum.", show_default=False)] = None,
     denoise: Annotated[bool | None, typer.Option(help="Run the network.", show_default=False)] = None,
     overflow: Annotated[
-        str | None, typer.Option(help="Restored peaks over full scale.", metavar="clip|float|attenuate")
+        str | None,
+        typer.Option(help="clip, float or attenuate: what to do with peaks over full scale.", metavar="MODE"),
     ] = None,
     residual: Annotated[bool, typer.Option("--residual", help="Also write what was removed.")] = False,
     device: DeviceOption = "auto",
@@ -156,7 +157,8 @@ def _show(outcomes: Sequence[Outcome], *, as_json: bool) -> None:
     if as_json:
         print_json({"files": [_plain(outcome) for outcome in outcomes]})
         return
-    print_table(COLUMNS, map(_row, outcomes), left=("status", "notes"))
+    print_table(COLUMNS, map(_row, outcomes), left=("status",))
+    print_notes((str(outcome.source), note) for outcome in outcomes for note in _notes(outcome))
     done = [outcome.record for outcome in outcomes if outcome.record]
     sound = sum(record.measures["before"]["seconds"] for record in done)
     taken = sum(record.seconds for record in done)
@@ -177,10 +179,15 @@ def _plain(outcome: Outcome) -> dict[str, Any]:
     }
 
 
+def _notes(outcome: Outcome) -> tuple[str, ...]:
+    """Return why a file failed, or what a person should know of its result."""
+    return outcome.record.warnings if outcome.record else (outcome.reason,)
+
+
 def _row(outcome: Outcome) -> tuple[str, ...]:
     name = printable(str(outcome.source))
     if outcome.record is None:
-        return (name, *("-" for _ in COLUMNS[1:-2]), "failed", outcome.reason)
+        return (name, *("-" for _ in COLUMNS[1:-1]), "failed")
     before, after, moved = (outcome.record.measures[part] for part in ("before", "after", "change"))
     return (
         name,
@@ -193,7 +200,6 @@ def _row(outcome: Outcome) -> tuple[str, ...]:
         change(before["clipped_samples"], after["clipped_samples"], 0),
         change(before["integrated_lufs"], after["integrated_lufs"]),
         "done",
-        "; ".join(outcome.record.warnings),
     )
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from audiorestore.cli.console import figure, print_json, print_table, reason
+from audiorestore.cli.console import figure, print_json, print_notes, print_table, reason
 from audiorestore.cli.exits import ExitCode
 from audiorestore.cli.options import JsonOption
 from audiorestore.cli.sound import read_whole
@@ -42,7 +42,7 @@ WITHOUT_REFERENCE: Columns = (
     ("snr_db", "SNR dB", 1),
     ("hum_dbfs", "hum dBFS", 1),
     ("hum_hz", "hum Hz", 1),
-    ("clicks_per_minute", "clicks/min", 1),
+    ("clicks_per_minute", "clicks /min", 1),
     ("clipped_samples", "clipped", 0),
     ("bandwidth_hz", "band Hz", 0),
     ("dc_offset", "DC", 4),
@@ -52,7 +52,7 @@ Measures = Mapping[str, float | None]
 
 
 def score(
-    files: Annotated[list[Path], typer.Argument(help="Recordings to measure.", metavar="FILE...")],
+    files: Annotated[list[Path], typer.Argument(help="Recordings to measure.", metavar="FILE")],
     reference: Annotated[
         Path | None, typer.Option(help="Clean version of every FILE; same rate, channels and length.", metavar="CLEAN")
     ] = None,
@@ -87,15 +87,9 @@ def _finite(value: float | None) -> float | str | None:
 
 
 def _show(rows: list[dict[str, Any]], columns: Columns) -> None:
-    table = [
-        (
-            str(row["file"]),
-            *(_cell(row.get(name), digits) for name, _, digits in columns),
-            row["error"] or "",
-        )
-        for row in rows
-    ]
-    print_table(("file", *(heading for _, heading, _ in columns), "error"), table, left=("error",))
+    table = ((str(row["file"]), *(_cell(row.get(name), digits) for name, _, digits in columns)) for row in rows)
+    print_table(("file", *(heading for _, heading, _ in columns)), table)
+    print_notes((str(row["file"]), row["error"]) for row in rows if row["error"])
 
 
 def _cell(value: float | str | None, digits: int) -> str:

@@ -242,9 +242,9 @@ class Clip(Change):
     asymmetry_db: float = drawn(-2, 0, 2)
 
     def change(self, sound: Tensor, setting: Setting) -> Tensor:
-        """Return the sound cut at both thresholds; neither lies above the peak."""
+        """Return the sound cut at both thresholds."""
         upper, lower = (
-            peak(sound) * min(1.0, 10 ** ((self.threshold_db + side * self.asymmetry_db / 2) / 20)) for side in (1, -1)
+            peak(sound) * 10 ** ((self.threshold_db + side * self.asymmetry_db / 2) / 20) for side in (1, -1)
         )
         return sound.clamp(-lower, upper)
 

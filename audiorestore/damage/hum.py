@@ -36,7 +36,6 @@ Complex: TypeAlias = npt.NDArray[np.complexfloating[Any, Any]]
 
 PERIODS_PER_FRAME = 4  # Hann zeros half a fundamental away: see above
 BLOCKS = 8  # parts of a span that must agree on the amplitudes
-SEARCH_HARMONICS = 24  # at most this many decide on presence
 
 
 @dataclass(frozen=True)
@@ -65,7 +64,7 @@ class HumConfig:
     drift: float = 0.004
     harmonics: int = 24
     span_seconds: float = 4.0
-    hop_seconds: float = 1.0
+    hop_seconds: float = 2.0
     phase_terms: int = 7
     mismatch: float = 0.2
     evidence: tuple[float, float, float] = (4.5, 3.0, 2.5)
@@ -108,8 +107,8 @@ class _Fit:
 
     @property
     def fundamental_hz(self) -> float:
-        """Mean over the span: the phase's line rises by twice its weight."""
-        return self.carrier_hz + float(self.phase[0]) / (np.pi * self.seconds)
+        """Mean over the span."""
+        return self.carrier_hz + _mean_offset_hz(self.phase, self.seconds)
 
 
 def analyse_hum(source: Source, config: HumConfig | None = None) -> HumPlan | None:
@@ -125,7 +124,7 @@ def analyse_hum(source: Source, config: HumConfig | None = None) -> HumPlan | No
         n_spans += 1
         for nominal, fits in found.items():
             fit = _search(samples, source.sample_rate, nominal, config)
-            if fit is not None and _shows_hum(fit, config):
+            if fit is not None and any(_shows_hum(channel, config) for channel in fit.strength):
                 fits.append(fit)
     plans = [_summarise(fits, n_spans, config) for fits in found.values()]
     present = [plan for plan in plans if plan is not None]
@@ -146,7 +145,7 @@ class Dehummed:
         self._length = _span_length(source, plan.config)
         self._hop = round(plan.config.hop_seconds * source.sample_rate)
         self._window = np.hanning(2 * self._hop + 1)[:-1].astype(np.float32)
-        self._fits: WindowCache[_Fit | None] = WindowCache(self._fit)
+        self._fits: WindowCache[_Fit] = WindowCache(self._fit)
         self._faded: WindowCache[Tensor] = WindowCache(self._fade)
 
     @property
@@ -180,22 +179,19 @@ class Dehummed:
         centre = number * self._hop
         start = min(max(centre - self._length // 2, 0), self.n_samples - self._length)
         fit = self._fits[start]
-        if fit is None:
-            return torch.zeros(self.channels, 2 * self._hop)
         seconds = (np.arange(-self._hop, self._hop) + centre - start - self._length / 2) / self.sample_rate
         return torch.from_numpy(_synthesise(fit, seconds) * self._window)
 
-    def _fit(self, start: int) -> _Fit | None:
-        """Return the hum of the span from ``start``, weighed against the plan; None: no sign of it there."""
+    def _fit(self, start: int) -> _Fit:
+        """Return the hum of the span from ``start``, weighed against the plan; zero where there is no sign of it."""
         config = self._plan.config
         levels = np.array(self._plan.levels)
         samples = self._source.read(start, start + self._length).numpy()
         fundamental = self._plan.fundamental_hz
         fit = _fit_span(samples, self.sample_rate, fundamental, config.drift * fundamental, config)
         expected = levels > 0
-        if _log_evidence(fit.strength[expected]) < config.span_evidence:
-            return None
-        weight = expected * np.where(fit.strength > config.line_evidence, 1 - 1 / np.maximum(fit.strength, 1), 0)
+        taken = _heard(fit.strength, expected, config) & expected & (fit.strength > config.line_evidence)
+        weight = np.where(taken, 1 - 1 / np.maximum(fit.strength, 1), 0)
         size = np.abs(fit.amplitudes)
         capped = fit.amplitudes * weight * np.minimum(1, config.headroom * levels / np.maximum(size, 1e-20))
         return replace(fit, amplitudes=capped)
@@ -218,21 +214,36 @@ def _analysis_starts(n_samples: int, length: int) -> Iterator[int]:
 
 
 def _search(samples: Real, sample_rate: int, nominal: float, config: HumConfig) -> _Fit | None:
-    """Return the best fit near a nominal fundamental; None where the span is silent or the rate too low."""
+    """Return the best fit near a nominal fundamental; None: silent, rate too low, or nothing so near."""
     if not samples.any() or sample_rate < 4 * nominal:
         return None
+    seconds = samples.shape[1] / sample_rate
     # The low harmonics alone first: high ones of a fundamental 1 % off would fall beside their frames.
-    coarse = _fit_span(samples, sample_rate, nominal, config.tolerance * nominal, config, highest=10)
-    return _fit_span(samples, sample_rate, coarse.fundamental_hz, 0.002 * nominal, config)
+    lines, floor, times = _demodulate(samples, sample_rate, nominal, _count(10, sample_rate, nominal))
+    shapes = _phase_shapes(times, seconds, config.phase_terms)
+    start = _coarse_phases(lines, floor, shapes, seconds, config.tolerance * nominal)[-1]
+    near = nominal + _mean_offset_hz(start, seconds)
+    fit = _fit_span(samples, sample_rate, near, config.drift * nominal, config)
+    return fit if abs(fit.fundamental_hz / nominal - 1) <= config.tolerance else None
 
 
-def _shows_hum(fit: _Fit, config: HumConfig) -> bool:
-    """Tell whether a span's harmonics, of any channel, are steadier than programme ever is."""
+def _shows_hum(strength: Real, config: HumConfig) -> bool:
+    """Tell whether the harmonics [K] of a channel are steadier than programme ever is.
+
+    A held note whose pitch is a simple ratio to the mains (4 : 5, say) has steady partials on every third or
+    fifth harmonic only: the evidence must stand without any such comb.
+    """
+    numbers = np.arange(1, strength.size + 1)
     return any(
-        _log_evidence(channel[:count]) > needed
-        for channel in fit.strength
-        for count, needed in zip((6, 12, SEARCH_HARMONICS), config.evidence, strict=True)
+        all(_log_evidence(strength[:count][numbers[:count] % spacing != 0]) > needed for spacing in (3, 4, 5, 7))
+        for count, needed in zip((6, 12, 24), config.evidence, strict=True)
     )
+
+
+def _heard(strength: Real, lines: npt.NDArray[np.bool_], config: HumConfig) -> npt.NDArray[np.bool_]:
+    """Tell for each channel, [C, 1], whether those of its harmonics [C, K] carry the hum that is known to be there."""
+    mean = (np.log1p(strength) * lines).sum(axis=1) / np.maximum(lines.sum(axis=1), 1)
+    return np.asarray(mean > config.span_evidence)[:, None]
 
 
 def _log_evidence(strength: Real) -> float:
@@ -249,10 +260,11 @@ def _summarise(fits: list[_Fit], n_spans: int, config: HumConfig) -> HumPlan | N
         return None
     strength = np.median([fit.strength for fit in agreeing], axis=0)
     usual = np.median([np.abs(fit.amplitudes) for fit in agreeing], axis=0)
-    levels = np.where(strength > config.line_evidence, usual, 0.0)
+    heard = _heard(strength, np.ones(strength.shape, bool), config)
+    levels = np.where(heard & (strength > config.line_evidence), usual, 0.0)
     if (levels**2).sum(axis=1).max() / 2 <= 10 ** (config.quietest_dbfs / 10):
         return None
-    evidence = float(np.mean([_log_evidence(fit.strength[:, :SEARCH_HARMONICS].max(axis=0)) for fit in agreeing]))
+    evidence = float(np.mean([_log_evidence(fit.strength.max(axis=0)) for fit in agreeing]))
     return HumPlan(
         fundamental_hz=fundamental,
         levels=tuple(tuple(float(level) for level in channel) for channel in levels),
@@ -263,30 +275,31 @@ def _summarise(fits: list[_Fit], n_spans: int, config: HumConfig) -> HumPlan | N
     )
 
 
-def _fit_span(
-    samples: Real, sample_rate: int, carrier_hz: float, reach_hz: float, config: HumConfig, highest: int | None = None
-) -> _Fit:
-    """Fit phase and amplitudes to a span [C, T], from a fundamental known to within ``reach_hz``.
+def _mean_offset_hz(phase: Real, seconds: float) -> float:
+    """Return by how much a phase raises the carrier: its line rises by twice its weight over the span."""
+    return float(phase[0]) / (np.pi * seconds)
 
-    ``highest`` is the number of harmonics used; default: as many as the configuration asks for.
-    """
+
+def _count(asked: int, sample_rate: int, carrier_hz: float) -> int:
+    """Return how many of the asked harmonics, and the tone above each, lie below half the sample rate."""
+    return min(asked, int(sample_rate / 2 / carrier_hz - 1))
+
+
+def _fit_span(samples: Real, sample_rate: int, carrier_hz: float, reach_hz: float, config: HumConfig) -> _Fit:
+    """Fit phase and amplitudes to a span [C, T], from a fundamental known to within ``reach_hz``."""
     seconds = samples.shape[1] / sample_rate
-    asked = highest or config.harmonics
-    count = min(asked, int(sample_rate / 2 / carrier_hz - 1))
+    count = _count(config.harmonics, sample_rate, carrier_hz)
     lines, floor, times = _demodulate(samples, sample_rate, carrier_hz, count)
     shapes = _phase_shapes(times, seconds, config.phase_terms)
-    start = _coarse_phase(lines, floor, shapes, seconds, reach_hz)
-    phase = _refine_phase(lines, floor, shapes, start, config.mismatch)
-    steady = lines * _turn_back(shapes @ phase, count)
-    amplitudes, weights = _robust_mean(steady, floor, config.mismatch)
-    missing = ((0, 0), (0, asked - count))
-    return _Fit(
-        carrier_hz=carrier_hz,
-        seconds=seconds,
-        phase=phase,
-        amplitudes=np.pad(amplitudes, missing),
-        strength=np.pad(_agreement(steady, amplitudes, weights), missing),
-    )
+    fits = []
+    for start in _coarse_phases(lines, floor, shapes, seconds, reach_hz):
+        phase = _refine_phase(lines, floor, shapes, start, config.mismatch)
+        steady = lines * _turn_back(shapes @ phase, count)
+        amplitudes, weights = _robust_mean(steady, floor, config.mismatch)
+        missing = ((0, 0), (0, config.harmonics - count))
+        strength = np.pad(_agreement(steady, amplitudes, weights), missing)
+        fits.append(_Fit(carrier_hz, seconds, phase, np.pad(amplitudes, missing), strength))
+    return max(fits, key=lambda fit: _log_evidence(fit.strength))
 
 
 def _demodulate(samples: Real, sample_rate: int, carrier_hz: float, count: int) -> tuple[Complex, Real, Real]:
@@ -338,11 +351,12 @@ def _turn_back(phase: Real, count: int) -> Complex:
     return turn
 
 
-def _coarse_phase(lines: Complex, floor: Real, shapes: Real, seconds: float, reach_hz: float) -> Real:
-    """Return the best slope and bend of the phase on a grid, as weights of ``shapes``; the rest zero.
+def _coarse_phases(lines: Complex, floor: Real, shapes: Real, seconds: float, reach_hz: float) -> list[Real]:
+    """Return phases to start from, as weights of ``shapes``: slope and bend from a grid, the rest zero.
 
-    What is best: the sum over harmonics of the log of their power over its variance, were frames independent.
-    The log lets many harmonics outvote one loud tone of the programme.
+    The best on the grid is where the log of a harmonic's power over its variance, were frames independent,
+    has the largest sum: the log lets many harmonics outvote one loud tone of the programme. One start is the
+    best by the low harmonics, which see past the phase's finer wanderings, one the best by all.
     """
     step = 0.04 * np.pi  # the slope's weight for 0.04 / seconds Hz
     steps = round(np.pi * seconds * reach_hz / step)
@@ -352,15 +366,19 @@ def _coarse_phase(lines: Complex, floor: Real, shapes: Real, seconds: float, rea
     by_bend = np.exp(-1j * np.outer(shapes[:, 1], bends))
     turn, bend = np.ones_like(by_slope), np.ones_like(by_bend)
     score = np.zeros((slopes.size, bends.size)) - (bends / 0.5) ** 2
-    for harmonic in range(min(lines.shape[-1], SEARCH_HARMONICS)):
+    best = []
+    for harmonic in range(lines.shape[-1]):
         turn, bend = turn * by_slope, bend * by_bend
         for line, power in zip(lines[..., harmonic], floor[..., harmonic], strict=True):
             total = turn @ (bend * (line / power)[:, None])
             score += np.log1p(np.abs(total) ** 2 / (1 / power).sum())
-    slope, bent = np.unravel_index(np.argmax(score), score.shape)
-    start = np.zeros(shapes.shape[1])
-    start[:2] = slopes[slope], bends[bent]
-    return start
+        if harmonic + 1 in (12, lines.shape[-1]):
+            best.append(int(np.argmax(score)))
+    starts: list[Real] = []
+    for slope, bent in (divmod(place, bends.size) for place in dict.fromkeys(best)):
+        starts.append(np.zeros(shapes.shape[1]))
+        starts[-1][:2] = slopes[slope], bends[bent]
+    return starts
 
 
 def _refine_phase(lines: Complex, floor: Real, shapes: Real, start: Real, mismatch: float) -> Real:

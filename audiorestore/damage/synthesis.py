@@ -9,6 +9,7 @@ crosses both walls of a groove; steady noise is independent in each channel.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 Noise = NDArray[np.float32]
 Times = NDArray[np.float64]
 LOWEST_HZ = 10.0
+EVENTS_AT_ONCE = 512
 
 
 @dataclass(frozen=True)
@@ -173,9 +175,9 @@ def _read_cycle(cycle: Noise, turns: Times) -> Noise:
 
 
 def event_times(rng: np.random.Generator, canvas: Canvas, *, rate_hz: float) -> Times:
-    """Return at least one random time in samples: a Poisson process over the whole length."""
+    """Return at least one random time in samples, rising: a Poisson process over the whole length."""
     count = max(1, int(rng.poisson(rate_hz * canvas.n_samples / canvas.sample_rate)))
-    return rng.random(count) * canvas.n_samples
+    return np.sort(rng.random(count)) * canvas.n_samples
 
 
 def crackle(
@@ -199,21 +201,24 @@ def crackle(
         period_seconds: one turn; the density swells with it.
         periodicity: depth of that swell, 0 to 1.
     """
+    second = canvas.sample_rate
     times = event_times(rng, canvas, rate_hz=rate_hz)
-    swell = 1 + periodicity * np.sin(2 * np.pi * (times / (period_seconds * canvas.sample_rate) + rng.random()))
+    swell = 1 + periodicity * np.sin(2 * np.pi * (times / (period_seconds * second) + rng.random()))
     kept = rng.random(len(times)) * (1 + periodicity) <= swell
     kept[0] = True
     times = times[kept]
-    width = width_ms / 1000 * canvas.sample_rate * np.exp(rng.uniform(-0.8, 0.8, len(times)))
-    width = np.maximum(width, 2.0)[:, None]
-    steps = np.arange(int(width.max()) + 2)
-    position = (steps - (times % 1)[:, None]) / width
+    return scattered(rng, canvas, times, lambda part: _pulses(rng, times[part], width_ms * second / 1000, spread_db))
+
+
+def _pulses(rng: np.random.Generator, times: Times, width: float, spread_db: float) -> Times:
+    """Return smooth bumps and wavelets [n, L] that begin at the fraction of their times; ``width`` in samples."""
+    widths = np.maximum(width * np.exp(rng.uniform(-0.8, 0.8, len(times))), 2.0)[:, None]
+    position = (np.arange(int(widths.max()) + 2) - (times % 1)[:, None]) / widths
     cycles = rng.uniform(0, 1.5, len(times))[:, None]
     phase = rng.uniform(-0.5, 0.5, len(times))[:, None]
-    bump = np.sin(np.pi * position) ** 2 * ((position > 0) & (position < 1))
-    grains = bump * np.cos(2 * np.pi * (cycles * (position - 0.5) + phase * (cycles > 0.5)))
-    grains *= _strengths(rng, len(times), spread_db)[:, None]
-    return _placed(rng, canvas, times.astype(np.int64)[:, None] + steps, grains)
+    bumps = np.sin(np.pi * position) ** 2 * ((position > 0) & (position < 1))
+    pulses: Times = bumps * np.cos(2 * np.pi * (cycles * (position - 0.5) + phase * (cycles > 0.5)))
+    return pulses * _strengths(rng, len(times), spread_db)[:, None]
 
 
 def _strengths(rng: np.random.Generator, count: int, spread_db: float) -> Times:
@@ -222,14 +227,29 @@ def _strengths(rng: np.random.Generator, count: int, spread_db: float) -> Times:
     return signs * 10 ** (spread_db / 20 * rng.standard_normal(count))
 
 
-def _placed(rng: np.random.Generator, canvas: Canvas, index: NDArray[np.int64], grains: Times) -> Noise:
-    """Return grains [n, L] added up at ``index`` [n, L], each with its own strength in each channel, [C, T]."""
-    balance = np.ones((canvas.channels, len(grains), 1))
-    if canvas.channels > 1:
-        balance = rng.uniform(0.3, 1.0, balance.shape)
-    inside = (index >= 0) & (index < canvas.n_samples)
-    rows = [np.bincount(index[inside], (grains * part)[inside], minlength=canvas.n_samples) for part in balance]
-    return np.stack(rows).astype(np.float32)
+def scattered(rng: np.random.Generator, canvas: Canvas, times: Times, grains: Callable[[slice], Times]) -> Noise:
+    """Return grains added up at their times, each with its own strength in each channel, [C, T].
+
+    Some hundred events are made at a time, so that an hour of crackle fits into memory.
+
+    Args:
+        rng: the only source of chance.
+        canvas: what to fill.
+        times: rising, in samples, [n].
+        grains: makes the waves [n, L] of a slice of the events.
+    """
+    sound = np.zeros(canvas.shape, dtype=np.float32)
+    for begin in range(0, len(times), EVENTS_AT_ONCE):
+        part = slice(begin, begin + EVENTS_AT_ONCE)
+        waves = grains(part)
+        start = times[part].astype(np.int64)
+        first = int(start[0])
+        index = (start - first)[:, None] + np.arange(waves.shape[1])
+        room = sound[:, first : first + int(index[-1, -1]) + 1]
+        balance = rng.uniform(0.3, 1.0, (canvas.channels, len(waves), 1)) if canvas.channels > 1 else np.ones((1, 1, 1))
+        for row, strength in zip(room, balance, strict=True):
+            row += np.bincount(index.ravel(), (waves * strength).ravel())[: len(row)]
+    return sound
 
 
 def clicks(
@@ -272,20 +292,20 @@ def clicks(
         burst = rng.random() * period + np.cumsum(rng.exponential(0.006 * second, int(rng.integers(1, 8))))
         turns = np.arange(int(canvas.n_samples / period) + 1)[:, None] * period
         times = np.append(times, (burst + turns + rng.normal(0, 0.0005 * second, turns.shape)).ravel())
-    times = times[(times >= 0) & (times < canvas.n_samples)]
-    strengths = _strengths(rng, len(times), spread_db)
-    cores = _cores(rng, len(times), core_ms / 1000 * second) * strengths[:, None]
-    start = times.astype(np.int64)[:, None]
-    sound = _placed(rng, canvas, start + np.arange(cores.shape[1]), cores)
+    times = np.sort(times[(times >= 0) & (times < canvas.n_samples)])
+    strengths = _strengths(rng, len(times), spread_db)[:, None]
+    tailed = np.flatnonzero(rng.random(len(times)) < tail_share)
+    tail_levels = 10 ** ((tail_db + 5 * rng.standard_normal((len(tailed), 1))) / 20) * strengths[tailed]
 
-    tailed = rng.random(len(times)) < tail_share
-    if tailed.any():
-        count = int(tailed.sum())
-        tails = damped(rng, count, second, frequency_hz=tail_hz, decay_ms=tail_ms, spread=0.5, glide=0.3)
-        level = 10 ** ((tail_db + 5 * rng.standard_normal(count)) / 20) * strengths[tailed]
-        index = start[tailed] + np.arange(tails.shape[1])
-        sound = sound + _placed(rng, canvas, index, tails * level[:, None])
-    return sound
+    def cores(part: slice) -> Times:
+        return _cores(rng, len(times[part]), core_ms / 1000 * second) * strengths[part]
+
+    def tails(part: slice) -> Times:
+        count = len(tailed[part])
+        waves = damped(rng, count, second, frequency_hz=tail_hz, decay_ms=tail_ms, spread=0.5, glide=0.3)
+        return waves * tail_levels[part]
+
+    return scattered(rng, canvas, times, cores) + scattered(rng, canvas, times[tailed], tails)
 
 
 def _cores(rng: np.random.Generator, count: int, length: float) -> Times:
@@ -344,9 +364,12 @@ def thumps(
 ) -> Noise:
     """Return low damped resonances of median peak about 1: bumps of the arm, the desk, a splice."""
     times = event_times(rng, canvas, rate_hz=rate_hz)
-    waves = damped(
-        rng, len(times), canvas.sample_rate, frequency_hz=frequency_hz, decay_ms=decay_ms, spread=0.3, glide=0.2
-    )
-    waves *= _strengths(rng, len(times), 4.0)[:, None]
-    index = times.astype(np.int64)[:, None] + np.arange(waves.shape[1])
-    return _placed(rng, canvas, index, waves)
+
+    def bumps(part: slice) -> Times:
+        count = len(times[part])
+        waves = damped(
+            rng, count, canvas.sample_rate, frequency_hz=frequency_hz, decay_ms=decay_ms, spread=0.3, glide=0.2
+        )
+        return waves * _strengths(rng, count, 4.0)[:, None]
+
+    return scattered(rng, canvas, times, bumps)

@@ -109,7 +109,7 @@ _VERIFY = "UPDATE files SET verified = 1 WHERE source = ? AND status = 'done' AN
 # Without its time the result is hashed before anyone takes it for the one that was written.
 _SPOILT = "UPDATE files SET status = 'failed', error = ?, output_mtime_ns = NULL WHERE source = ? AND status = 'done'"
 _PENDING = "SELECT source, size FROM files WHERE status = 'pending' AND run >= ? ORDER BY crashes, source"
-_UNVERIFIED = "SELECT source FROM files WHERE run >= ? AND status = 'done' AND verified = 0 ORDER BY source"
+_UNVERIFIED = "SELECT source, size FROM files WHERE run >= ? AND status = 'done' AND verified = 0 ORDER BY source"
 _COUNTS = """
 SELECT status, COUNT(*), COALESCE(SUM(size), 0), COALESCE(SUM(audio_seconds), 0) FROM files WHERE run >= ?
 GROUP BY status
@@ -354,7 +354,7 @@ class Ledger:
 
     def pending(self, run: int) -> list[tuple[str, int]]:
         """Return name and size of each source to do; those that processes died in come last."""
-        return [(_name(source), size) for source, size in self._connection.execute(_PENDING, (run,))]
+        return self._names(_PENDING, run)
 
     def claim(self, source: str, run: int, wanted: Recipe, owner: Owner, *, lease_seconds: float) -> Row | None:
         """Begin a file, unless another process has, or the run was stopped; its row is then as returned."""
@@ -394,9 +394,9 @@ class Ledger:
         with self._transaction() as connection:
             connection.execute(_RELEASE, (_stored(source), str(owner)))
 
-    def unverified(self, run: int) -> list[str]:
-        """Return the sources whose results have not been read again."""
-        return [_name(source) for (source,) in self._connection.execute(_UNVERIFIED, (run,))]
+    def unverified(self, run: int) -> list[tuple[str, int]]:
+        """Return name and size of each source whose result has not been read again."""
+        return self._names(_UNVERIFIED, run)
 
     def verify(self, source: str) -> str | None:
         """Read a result again and compare it with its row; return what is wrong, and mark the file failed then."""
@@ -427,6 +427,9 @@ class Ledger:
         """Return how far a run has come."""
         rows = self._connection.execute(_COUNTS, (run,)).fetchall()
         return {status: Count(files, size, audio_seconds) for status, files, size, audio_seconds in rows}
+
+    def _names(self, statement: str, run: int) -> list[tuple[str, int]]:
+        return [(_name(source), size) for source, size in self._connection.execute(statement, (run,))]
 
     def _settle(self, statement: str, source: str, owner: Owner, values: Mapping[str, _Value]) -> bool:
         with self._transaction() as connection:

@@ -1,0 +1,155 @@
+import struct
+
+import pytest
+import soundfile
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from audiorestore.audio import riff
+from audiorestore.audio.riff import append_chunks, chunks_to_carry, read_layout
+from audiorestore.errors import OutputError
+
+BEXT = b"Tape 7, side A".ljust(256, b"\0") + bytes(346) + b"A=ANALOGUE,M=mono,T=Studer A810\r\n"
+
+
+def chunk(name, content, order="<", pad=True):
+    return struct.pack(f"{order}4sI", name, len(content)) + content + (b"\0" if pad and len(content) % 2 else b"")
+
+
+def wave(*extra, form=b"RIFF", data=b"\1\2\3\4", before=()):
+    order = ">" if form == b"RIFX" else "<"
+    fmt = chunk(b"fmt ", struct.pack(f"{order}HHIIHH", 1, 1, 8000, 16000, 2, 16), order)
+    body = b"WAVE" + b"".join(before) + fmt + chunk(b"data", data, order) + b"".join(extra)
+    return struct.pack(f"{order}4sI", form, len(body)) + body
+
+
+def contents(path):
+    """Return name and content of each chunk."""
+    whole = path.read_bytes()
+    return [(item.name, whole[item.offset : item.end]) for item in read_layout(path).chunks]
+
+
+names = st.binary(min_size=4, max_size=4).map(lambda raw: bytes(97 + byte % 26 for byte in raw))
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.lists(st.tuples(names, st.binary(max_size=99)), max_size=8), st.sampled_from([b"RIFF", b"RIFX"]))
+def test_every_chunk_is_found_and_carried_byte_for_byte(tmp_path_factory, chunks, form):
+    folder = tmp_path_factory.mktemp("riff")
+    order = ">" if form == b"RIFX" else "<"
+    source, target = folder / "source.wav", folder / "target.wav"
+    source.write_bytes(wave(*(chunk(name, content, order) for name, content in chunks), form=form))
+    target.write_bytes(wave(form=form, data=b"\5\6\7\10\11\12"))
+    assert contents(source)[2:] == chunks
+    append_chunks(target, source, chunks_to_carry(read_layout(source)))
+    assert contents(target)[2:] == chunks
+    whole = target.read_bytes()
+    assert struct.unpack(f"{order}I", whole[4:8])[0] == len(whole) - 8
+    assert len(whole) % 2 == 0
+    with soundfile.SoundFile(target) as file:
+        assert file.frames == 3
+
+
+def test_what_belongs_to_the_samples_stays_behind(tmp_path):
+    path = tmp_path / "a.wav"
+    stale = [chunk(name, b"1234") for name in (b"fact", b"PEAK", b"levl", b"MD5 ", b"JUNK", b"FLLR")]
+    kept = [chunk(name, b"12345") for name in (b"bext", b"iXML", b"LIST", b"cue ", b"axml", b"chna", b"id3 ", b"abcd")]
+    path.write_bytes(wave(*stale, *kept))
+    carried = [item.name for item in chunks_to_carry(read_layout(path))]
+    assert carried == [b"bext", b"iXML", b"LIST", b"cue ", b"axml", b"chna", b"id3 ", b"abcd"]
+
+
+@pytest.mark.parametrize("container", ["WAV", "WAVEX", "RF64", "AIFF"])
+@pytest.mark.parametrize("subtype", ["PCM_24", "FLOAT"])
+@pytest.mark.parametrize("n_samples", [7, 8])
+def test_sound_is_the_same_after_chunks_were_appended(tmp_path, container, subtype, n_samples):
+    samples = torch.linspace(-1, 0.9, n_samples)
+    target, source = tmp_path / "target", tmp_path / "source"
+    soundfile.write(target, samples.numpy(), 44100, subtype, format=container)
+    before, _ = soundfile.read(target)
+    order = ">" if container == "AIFF" else "<"
+    body = b"AIFF" if container == "AIFF" else b"WAVE"
+    extra = body + chunk(b"ANNO", b"odd", order) + chunk(b"abcd", b"even", order)
+    source.write_bytes(struct.pack(f"{order}4sI", b"FORM" if order == ">" else b"RIFF", len(extra)) + extra)
+    append_chunks(target, source, read_layout(source).chunks)
+    after, _ = soundfile.read(target)
+    assert (before == after).all()
+    assert contents(target)[-2:] == [(b"ANNO", b"odd"), (b"abcd", b"even")]
+    layout = read_layout(target)
+    assert layout.missing == 0
+    if container == "RF64":
+        ds64 = layout.find(b"ds64")
+        size = struct.unpack_from("<Q", target.read_bytes(), ds64.offset)[0]
+        assert size == target.stat().st_size - 8
+
+
+def test_missing_pad_byte_is_forgiven(tmp_path):
+    path = tmp_path / "a.wav"
+    path.write_bytes(wave(chunk(b"bext", b"odd", pad=False), chunk(b"iXML", b"<x/>")))
+    assert contents(path)[2:] == [(b"bext", b"odd"), (b"iXML", b"<x/>")]
+
+
+def test_rubbish_after_the_last_chunk_ends_the_list(tmp_path):
+    path = tmp_path / "a.wav"
+    path.write_bytes(wave() + bytes(1000))
+    assert [name for name, _ in contents(path)] == [b"fmt ", b"data"]
+    assert read_layout(path).missing == -1000
+
+
+def test_missing_bytes_are_counted(tmp_path):
+    path = tmp_path / "a.wav"
+    path.write_bytes(wave(data=bytes(1000))[:-77])
+    layout = read_layout(path)
+    assert layout.missing == 77
+    assert chunks_to_carry(layout) == []
+
+
+def test_sizes_of_rf64_come_from_ds64(tmp_path):
+    path = tmp_path / "a.wav"
+    table = struct.pack("<4sQ", b"axml", 6)
+    ds64 = chunk(b"ds64", struct.pack("<QQQI", 0, 4, 2, 1) + table)
+    whole = wave(struct.pack("<4sI", b"axml", 0xFFFFFFFF) + b"<adm/>", form=b"RF64", before=[ds64])
+    whole = whole.replace(b"data\4\0\0\0", b"data\xff\xff\xff\xff")
+    path.write_bytes(whole)
+    assert contents(path)[2:] == [(b"data", b"\1\2\3\4"), (b"axml", b"<adm/>")]
+
+
+@pytest.mark.parametrize("size", [0, 0xFFFFFFFF])
+def test_sound_from_a_pipe_reaches_to_the_end(tmp_path, size):
+    path = tmp_path / "a.wav"
+    whole = wave(data=bytes(100))
+    path.write_bytes(b"RIFF\xff\xff\xff\xff" + whole[8:].replace(b"data\x64\0\0\0", b"data" + struct.pack("<I", size)))
+    assert read_layout(path).find(b"data").size == 100
+
+
+@pytest.mark.parametrize("content", [b"", b"RIFF", b"RIFF\0\0\0\0AVI ", b"fLaC" + bytes(50), b"x" * 100])
+def test_other_files_have_no_layout(tmp_path, content):
+    (tmp_path / "a").write_bytes(content)
+    assert read_layout(tmp_path / "a") is None
+    with pytest.raises(OutputError):
+        append_chunks(tmp_path / "a", tmp_path / "a", [])
+
+
+@settings(deadline=None, max_examples=100)
+@given(st.binary(max_size=400), st.sampled_from([b"RIFF", b"RIFX", b"RF64", b"FORM"]))
+def test_no_file_hangs_or_breaks_it(tmp_path_factory, content, form):
+    path = tmp_path_factory.mktemp("riff") / "a"
+    path.write_bytes(form + content[:4].ljust(4) + (b"AIFF" if form == b"FORM" else b"WAVE") + content)
+    layout = read_layout(path)
+    assert all(item.offset <= layout.file_size for item in layout.chunks)
+
+
+def test_the_number_of_chunks_is_bounded(tmp_path):
+    path = tmp_path / "a.wav"
+    path.write_bytes(wave(chunk(b"abcd", b"") * 20_000))
+    assert len(read_layout(path).chunks) == 10_000
+
+
+def test_a_riff_file_cannot_outgrow_its_header(tmp_path, monkeypatch):
+    monkeypatch.setattr(riff, "_LARGEST_32", 1000)
+    source, target = tmp_path / "source.wav", tmp_path / "target.wav"
+    source.write_bytes(wave(chunk(b"abcd", bytes(2000))))
+    target.write_bytes(wave())
+    with pytest.raises(OutputError, match="4 GB"):
+        append_chunks(target, source, chunks_to_carry(read_layout(source)))
