@@ -16,6 +16,7 @@ import multiprocessing
 import os
 import statistics
 import sys
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
@@ -81,13 +82,13 @@ def main() -> int:
     print(report(results))
     for name, what in missing.items():
         print(f"not found: {name} ({what})")
-    failed = [result for result in results if result.error]
-    for result in failed:
-        print(f"{result.tool}: {result.domain} {result.clip} {result.damage}: {result.error}", file=sys.stderr)
+    failures = Counter((result.tool, result.error) for result in results if result.error)
+    for (name, error), n_files in failures.items():
+        print(f"{name} failed on {n_files} files: {error}", file=sys.stderr)
     if options.json:
         content = {"settings": settings, "not_found": missing, "results": [asdict(result) for result in results]}
         options.json.write_text(json.dumps(content, indent=1, allow_nan=False), encoding="utf-8")
-    return 1 if any(result.tool == "audiorestore" for result in failed) else 0
+    return 1 if any(name == "audiorestore" for name, _ in failures) else 0
 
 
 def arguments() -> argparse.Namespace:

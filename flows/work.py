@@ -82,9 +82,8 @@ def plan(archive: Archive) -> Plan:
             force=config.force,
             recheck=config.recheck,
             max_crashes=config.max_crashes,
+            on_stale=lambda row: remove_parts(job_of(archive, row)),
         )
-    for row in planned.stale:
-        remove_parts(job_of(archive, row))
     return Plan(run, planned.found, planned.unchanged, planned.pending, planned.held, problems)
 
 

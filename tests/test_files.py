@@ -361,12 +361,12 @@ TRUNCATED = [
 
 
 @pytest.mark.parametrize(("container", "subtype"), TRUNCATED)
-@pytest.mark.parametrize("share", [0.3, 0.97])
-def test_truncated_file(tmp_path, container, subtype, share):
-    write(tmp_path / "a", noise(2, 60_000), container, subtype, 48000)
+def test_truncated_file(tmp_path, container, subtype):
+    write(tmp_path / "a", noise(1, 150_000), container, subtype, 48000)
     content = (tmp_path / "a").read_bytes()
-    (tmp_path / "cut").write_bytes(content[: int(share * len(content))])
-    refused(tmp_path / "cut")
+    for share in (0.3, 0.98):
+        (tmp_path / "cut").write_bytes(content[: int(share * len(content))])
+        refused(tmp_path / "cut")
 
 
 @pytest.mark.parametrize(("container", "subtype"), [("FLAC", "PCM_16"), ("OGG", "VORBIS"), ("OGG", "OPUS")])
@@ -414,17 +414,17 @@ def test_joined_ogg_streams_are_refused_rather_than_cut(tmp_path):
 
 def test_mp3_of_variable_bit_rate_without_a_length_is_read_to_its_end(tmp_path):
     """Loud, then silent: from the first frames the length is estimated far too low."""
-    samples = torch.cat([noise(2, 200_000), torch.zeros(2, 600_000)], dim=1)
-    with soundfile.SoundFile(tmp_path / "a.mp3", "w", 44100, 2, bitrate_mode="VARIABLE", compression_level=0.1) as file:
+    samples = torch.cat([noise(1, 100_000), torch.zeros(1, 200_000)], dim=1)
+    with soundfile.SoundFile(tmp_path / "a.mp3", "w", 44100, 1, bitrate_mode="VARIABLE", compression_level=0.1) as file:
         for block in samples.T.split(4096):
             file.write(block.numpy())
     content = (tmp_path / "a.mp3").read_bytes()
     first = content.index(b"\xff\xfb", content.index(b"Xing") + 100)
     (tmp_path / "bare.mp3").write_bytes(content[first:])
     with soundfile.SoundFile(tmp_path / "bare.mp3") as file:
-        assert file.frames < 600_000
+        assert file.frames < 250_000
     with FileSource.open(tmp_path / "bare.mp3") as source:
-        assert 800_000 <= source.n_samples < 800_000 + 3 * 1152
+        assert 300_000 <= source.n_samples < 300_000 + 3 * 1152
 
 
 def test_bw64_is_read_and_written(tmp_path):
@@ -543,16 +543,21 @@ def test_full_disk(tmp_path, subtype):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize(
-    ("name", "subtype"),
-    [("a.wav", "FLOAT"), ("a.aiff", "FLOAT"), ("a.caf", "FLOAT"), ("a.ogg", "VORBIS"), ("a.mp3", "")],
-)
-def test_same_samples_same_bytes(tmp_path, name, subtype):
+def test_same_samples_same_bytes(tmp_path):
+    forms = [
+        ("a.wav", "FLOAT"),
+        ("a.aiff", "FLOAT"),
+        ("a.caf", "FLOAT"),
+        ("a.ogg", "VORBIS"),
+        ("a.mp3", ""),
+        ("a.flac", ""),
+    ]
     samples, contents = noise(2, 3000), []
     for _ in range(2):
-        with FileWriter(tmp_path / name, info_for(samples, subtype=subtype), force=True) as writer:
-            writer.write(samples)
-        contents.append((tmp_path / name).read_bytes())
+        for name, subtype in forms:
+            with FileWriter(tmp_path / name, info_for(samples, subtype=subtype), force=True) as writer:
+                writer.write(samples)
+        contents.append([(tmp_path / name).read_bytes() for name, _ in forms])
         time.sleep(1.1)  # libsndfile would write the time in seconds
     assert contents[0] == contents[1]
 

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from audiorestore.quality.framing import FrameCutter, LevelHistogram, decibels
+from audiorestore.quality.framing import FrameCutter, LevelHistogram, Series, decibels
 
 
 @given(
@@ -57,3 +57,13 @@ def test_silence_is_a_level_too():
 def test_percentile_of_nothing_is_refused():
     with pytest.raises(ValueError, match="found none"):
         LevelHistogram(1).percentile(0.5)
+
+
+def test_series_keeps_every_value_in_order():
+    series = Series()
+    for block in ([1.0, 2.5], [], [-3.0]):
+        series.add(np.array(block))
+    np.testing.assert_array_equal(series.values(), [1.0, 2.5, -3.0])
+    series.values()[0] = 9
+    series.add(np.arange(4.0)[::2])
+    np.testing.assert_array_equal(series.values(), [1.0, 2.5, -3.0, 0.0, 2.0])

@@ -31,7 +31,7 @@ DOORS = {
     "librosa": {"audiorestore.spectral.dsp"},
     "fsspec": {"audiorestore.audio.storage"},
     "typer": {"audiorestore.cli"},
-    "rich": {"audiorestore.cli"},
+    "rich": {"audiorestore.cli", "flows"},
     "prefect": {"flows"},
 }
 

@@ -184,8 +184,9 @@ def test_files_of_dead_processes_are_planned_again_and_those_of_living_ones_are_
     for source, owner in owners.items():
         assert claim(ledger, source, owner)
     ledger.claim("3.wav", ledger.last_run(), WANTED, ELSEWHERE, lease_seconds=-1)
-    planned = plan(ledger, sources)
-    assert [row.source for row in planned.stale] == ["0.wav", "3.wav"]
+    stale: list[Row] = []
+    planned = plan(ledger, sources, on_stale=stale.append)
+    assert [row.source for row in stale] == ["0.wav", "3.wav"]
     assert (planned.pending, planned.held) == (2, 2)
     assert names(ledger) == ["0.wav", "3.wav"]
 

@@ -9,7 +9,7 @@ from audiorestore.audio.ogg import find_damage, renumber
 from tests.conftest import noise
 
 
-def stream(subtype="VORBIS", n_samples=20_000):
+def stream(subtype="VORBIS", n_samples=90_000):
     file = io.BytesIO()
     with soundfile.SoundFile(file, "w", 48000, 1, subtype, format="OGG") as writer:
         for block in noise(n_samples).split(4096):

@@ -52,7 +52,7 @@ def recognise(head: bytes) -> Foreign | None:
 
 
 def decode(path: Path, kind: Foreign, result: Path) -> None:
-    """Decode the first sound track of a file to ``result``, a Wave64 file of 32-bit floats.
+    """Decode the first sound track of a file to ``result``, a WAV or RF64 file of 32-bit floats.
 
     Rate and channels stay; floats hold 24-bit integers exactly.
 
@@ -70,7 +70,7 @@ def decode(path: Path, kind: Foreign, result: Path) -> None:
         program,
         *("-nostdin", "-v", "error", "-xerror", "-protocol_whitelist", "file"),
         *("-f", kind.demuxer, "-i", "file:" + os.fspath(path)),
-        *("-map", "0:a:0", "-c:a", "pcm_f32le", "-f", "w64", "-y", "file:" + os.fspath(result)),
+        *("-map", "0:a:0", "-c:a", "pcm_f32le", "-f", "wav", "-rf64", "auto", "-y", "file:" + os.fspath(result)),
     ]
     run = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
     if run.returncode != 0:

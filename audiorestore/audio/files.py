@@ -52,6 +52,7 @@ _SEEKABLE = frozenset(
 _UNSEEKABLE_CONTAINERS = frozenset({"PAF", "SDS"})
 # libsndfile gives the largest integer for FLAC that was written to a pipe.
 _UNKNOWN_LENGTH = 2**62
+_MPEG_TOLERANCE = 2 * 1152
 
 
 class FileSource:
@@ -406,37 +407,39 @@ def _open_sound(path: Path, file: BinaryIO, stack: contextlib.ExitStack) -> tupl
     head = file.read(ffmpeg.HEAD_BYTES)
     foreign = ffmpeg.recognise(head)
     try:
-        sound = stack.enter_context(_sndfile(file, head))
+        sound, n_samples = _sndfile(file, head)
     except soundfile.SoundFileError as error:
         if foreign is None:
             raise InputError(path, expected="a sound file", found=_one_line(error)) from error
         return _open_foreign(path, foreign, stack)
-    info = _info(sound, container="BW64" if head[:4] == b"BW64" else sound.format)
+    stack.enter_context(sound)
+    info = replace(_info(sound), n_samples=n_samples)
+    if head.startswith(b"BW64"):
+        info = replace(info, container="BW64")
     if info.subtype in _SEEKABLE and info.container not in _UNSEEKABLE_CONTAINERS and info.n_samples < _UNKNOWN_LENGTH:
         return info, _Seeking(sound)
     return _spool(path, info, sound, stack)
 
 
-def _sndfile(file: BinaryIO, head: bytes) -> soundfile.SoundFile:
-    """Open a file with libsndfile, by what is in it rather than by its name."""
+def _sndfile(file: BinaryIO, head: bytes) -> tuple[soundfile.SoundFile, int]:
+    """Open a file with libsndfile, by what is in it rather than by its name; return the stated length, too."""
     # Asked first: once libsndfile is at work, the position in the file is its own.
     length_is_stated = counts_mp3_frames(file)
     os.lseek(file.fileno(), 0, os.SEEK_SET)
-    if head[:4] == b"BW64":
-        return _SoundFile(_Bw64AsRf64(file.fileno(), closefd=False))
-    sound = _SoundFile(file.fileno(), closefd=False)
+    is_bw64 = head.startswith(b"BW64")
+    sound = _SoundFile(_Bw64AsRf64(file.fileno(), closefd=False) if is_bw64 else file.fileno(), closefd=False)
     if sound.format == "MP3" and not length_is_stated:
         sound.close()
-        return _SoundFile(_Prolonged(file.fileno(), closefd=False))
-    return sound
+        return _SoundFile(_Prolonged(file.fileno(), closefd=False)), _UNKNOWN_LENGTH
+    return sound, sound.frames
 
 
-def _info(sound: soundfile.SoundFile, *, container: str) -> AudioInfo:
+def _info(sound: soundfile.SoundFile) -> AudioInfo:
     return AudioInfo(
         sample_rate=sound.samplerate,
         channels=sound.channels,
         n_samples=sound.frames,
-        container=container,
+        container=sound.format,
         subtype=sound.subtype,
         endian=sound.endian,
         tags=sound.copy_metadata(),
@@ -446,7 +449,7 @@ def _info(sound: soundfile.SoundFile, *, container: str) -> AudioInfo:
 def _spool(
     path: Path, info: AudioInfo, sound: soundfile.SoundFile, stack: contextlib.ExitStack
 ) -> tuple[AudioInfo, _Decoder]:
-    """Decode everything into a temporary file, and count it: MP3 headers only estimate the length."""
+    """Decode everything into a temporary file, and count it: headers of MP3 may be a frame or two off."""
     spool = stack.enter_context(tempfile.TemporaryFile(prefix="audiorestore-"))  # noqa: SIM115 - the stack closes it
     decoded = 0
     try:
@@ -459,17 +462,18 @@ def _spool(
     except OSError as error:
         found = f"{describe(error)} in {tempfile.gettempdir()}"
         raise InputError(path, expected="room to decode the sound", found=found) from error
-    if decoded < info.n_samples < _UNKNOWN_LENGTH and not info.subtype.startswith("MPEG"):
+    tolerance = _MPEG_TOLERANCE if info.subtype.startswith("MPEG") else 0
+    if decoded + tolerance < info.n_samples < _UNKNOWN_LENGTH:
         raise InputError(path, expected=f"{info.n_samples} samples", found=f"damage: only {decoded} can be decoded")
     return replace(info, n_samples=decoded), _Spooled(spool, info.channels)
 
 
 def _open_foreign(path: Path, kind: ffmpeg.Foreign, stack: contextlib.ExitStack) -> tuple[AudioInfo, _Decoder]:
     """Decode through ffmpeg into a temporary file, and read that."""
-    decoded = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="audiorestore-")), "decoded.w64")
+    decoded = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="audiorestore-")), "decoded.wav")
     ffmpeg.decode(path, kind, decoded)
     sound = stack.enter_context(_SoundFile(os.fsencode(decoded)))
-    return replace(_info(sound, container=kind.name), subtype="OTHER"), _Seeking(sound)
+    return replace(_info(sound), container=kind.name, subtype="OTHER"), _Seeking(sound)
 
 
 class _SoundFile(soundfile.SoundFile):  # type: ignore[misc]

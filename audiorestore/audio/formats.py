@@ -28,9 +28,9 @@ _PCM = ("PCM_U8", "PCM_S8", "PCM_16", "PCM_24", "PCM_32")
 _WAVE = frozenset({"PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ULAW", "ALAW"})
 _APPLE = frozenset({"PCM_S8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ULAW", "ALAW"})
 
-# Left out, because the length changes: ADPCM, GSM, G.72x, DWVW, DPCM, PAF with 24 bits, VOC with A-law and
-# mu-law. Because the rate changes: VOC with 8 bits. Because samples change: ALAC above 16 bits, where loud noise
-# comes back as other noise; SDS.
+# Left out, because the length changes: ADPCM, GSM, G.72x, DWVW, DPCM, PAF, VOC with A-law and mu-law. Because the
+# rate changes: VOC with 8 bits. Because samples change: SDS, and ALAC above 16 bits, where loud noise comes back as
+# other noise.
 FAITHFUL: dict[str, frozenset[str]] = {
     "WAV": _WAVE,
     "WAVEX": _WAVE,
@@ -50,7 +50,6 @@ FAITHFUL: dict[str, frozenset[str]] = {
     "MAT5": frozenset({"PCM_U8", "PCM_16", "PCM_32", "FLOAT", "DOUBLE"}),
     "MPC2K": frozenset({"PCM_16"}),
     "NIST": frozenset({"PCM_S8", "PCM_16", "PCM_24", "PCM_32", "ULAW", "ALAW"}),
-    "PAF": frozenset({"PCM_S8", "PCM_16"}),
     "PVF": frozenset({"PCM_S8", "PCM_16", "PCM_32"}),
     "SVX": frozenset({"PCM_S8", "PCM_16"}),
     "VOC": frozenset({"PCM_16"}),
@@ -83,7 +82,6 @@ CONTAINERS: dict[str, tuple[str, ...]] = {
     ".mat": ("MAT5", "MAT4"),
     ".nist": ("NIST",),
     ".sph": ("NIST",),
-    ".paf": ("PAF",),
     ".pvf": ("PVF",),
     ".svx": ("SVX",),
     ".voc": ("VOC",),
@@ -140,7 +138,9 @@ def _container(info: AudioInfo, suffix: str) -> str:
 
 
 def _container_for_foreign(info: AudioInfo) -> str:
-    return "FLAC" if info.channels <= 8 and info.sample_rate <= 655_350 else "WAV"
+    """Return FLAC, or WAV for what it has no room for (RFC 9639)."""
+    fits = info.channels <= 8 and info.sample_rate <= 655_350 and _bits_to_hold(info.subtype) <= 24
+    return "FLAC" if fits else "WAV"
 
 
 def _subtype(container: str, wanted: str) -> str:

@@ -15,7 +15,9 @@ from audiorestore.errors import InputError, OutputError, printable
 # Suffixes of sound that can be read but not written in the same format, and what the result is called instead.
 _RENAMED = {
     **dict.fromkeys((".mp1", ".mp2", ".mpga"), ".mp3"),
-    **dict.fromkeys((".aac", ".ac3", ".amr", ".ape", ".dsf", ".m4a", ".m4b", ".mka", ".tta", ".wma", ".wv"), ".flac"),
+    **dict.fromkeys(
+        (".aac", ".ac3", ".amr", ".ape", ".dsf", ".m4a", ".m4b", ".mka", ".paf", ".tta", ".wma", ".wv"), ".flac"
+    ),
     **dict.fromkeys((".avi", ".flv", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm", ".wmv"), ".flac"),
 }
 # MATLAB files may hold sound, but mostly hold something else: only when they are named.

@@ -87,6 +87,7 @@ def restore(
     settings = _settings(config, {name: value for name, value in options.items() if value is not None})
     jobs, outcomes = _plan(sources, out, residual=residual)
     restorer = make_restorer(settings, device=device)
+    total = len(jobs) + len(outcomes)
     try:
         with _display([job.source for job in jobs], quiet=quiet) as display:
             for job in jobs:
@@ -94,7 +95,7 @@ def restore(
                 outcomes.append(outcome)
                 display.finish(outcome)
     finally:  # also when interrupted: what is done is done
-        _show(outcomes, as_json=as_json)
+        _show(outcomes, left=total - len(outcomes), as_json=as_json)
     if any(outcome.reason for outcome in outcomes):
         raise typer.Exit(ExitCode.FAILED)
 
@@ -152,20 +153,20 @@ def _restore(
     return Outcome(job.source, job.result, record)
 
 
-def _show(outcomes: Sequence[Outcome], *, as_json: bool) -> None:
-    """Print a row for each file, and the sum of all."""
+def _show(outcomes: Sequence[Outcome], *, left: int, as_json: bool) -> None:
+    """Print a row for each file, and the sum of all; ``left`` were not finished when the command was stopped."""
     if as_json:
-        print_json({"files": [_plain(outcome) for outcome in outcomes]})
+        print_json({"files": [_plain(outcome) for outcome in outcomes], "left": left})
         return
     print_table(COLUMNS, map(_row, outcomes), left=("status",))
     print_notes((str(outcome.source), note) for outcome in outcomes for note in _notes(outcome))
     done = [outcome.record for outcome in outcomes if outcome.record]
     sound = sum(record.measures["before"]["seconds"] for record in done)
     taken = sum(record.seconds for record in done)
-    speed = f", {sound / taken:.1f} x real time" if taken else ""
     messages().print(
-        f"{len(done)} restored, {len(outcomes) - len(done)} failed; {duration(sound)} of sound in "
-        f"{duration(taken)}{speed}"
+        f"{len(done)} restored, {len(outcomes) - len(done)} failed"
+        + (f", stopped with {left} left" if left else "")
+        + (f"; {duration(sound)} of sound in {duration(taken)}, {sound / taken:.1f} x real time" if taken else "")
     )
 
 

@@ -6,6 +6,8 @@ here hold to that. Arrays are NumPy float64 with channels first, as the filters 
 
 from __future__ import annotations
 
+from array import array
+
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
@@ -40,6 +42,25 @@ class FrameCutter:
             return np.zeros((len(values), 0, self._length))
         windows: FloatArray = sliding_window_view(values, self._length, axis=1)[:, :: self._hop]
         return windows[:, :n_frames]
+
+
+class Series:
+    """Numbers in the order of their arrival, in one piece of memory.
+
+    A list of many small arrays would scatter them between the large passing arrays of a stream, whose memory
+    could then not be used again.
+    """
+
+    def __init__(self) -> None:
+        self._numbers = array("d")
+
+    def add(self, values: FloatArray) -> None:
+        """Append values [n]."""
+        self._numbers.frombytes(np.ascontiguousarray(values, dtype=np.float64).tobytes())
+
+    def values(self) -> FloatArray:
+        """Return a copy of all values so far, [n]."""
+        return np.array(self._numbers, dtype=np.float64)
 
 
 class LevelHistogram:

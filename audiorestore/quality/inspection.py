@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from audiorestore.audio.signal import Source
-from audiorestore.quality.framing import FloatArray, decibels
+from audiorestore.quality.framing import FloatArray, Series, decibels
 from audiorestore.quality.impulses import ClickMeter, ClippingMeter
 from audiorestore.quality.loudness import LoudnessMeter, TruePeakMeter
 from audiorestore.quality.noise import FrameSpectra, HumMeter, NoiseMeter, band_edges
@@ -26,7 +26,8 @@ PROGRAMME_RANGE_DB = 20.0
 # A frame has fallen silent if it was over the first level and lost the second.
 SILENCED_FROM_DBFS = -70.0
 SILENCED_BY_DB = 30.0
-LEVEL_FLOOR_DBFS = -120.0
+# Power under which nothing is compared: -120 dBFS.
+_FLOOR = 1e-12
 
 
 @dataclass(frozen=True)
@@ -149,7 +150,7 @@ class _FrameChanges:
         self._spectra = FrameSpectra(sample_rate, channels), FrameSpectra(sample_rate, channels)
         self._edges = band_edges(self._spectra[0].length // 2 + 1)
         self._hop_seconds = self._spectra[0].length / 2 / sample_rate
-        self._levels = [np.zeros((3, 0))]
+        self._old, self._new, self._deviation = Series(), Series(), Series()
 
     def add(self, old: FloatArray, new: FloatArray) -> None:
         """Take in the same stretch of both versions, [C, T]."""
@@ -157,27 +158,25 @@ class _FrameChanges:
             np.add.reduceat(spectra.add(samples)[1].mean(axis=0), self._edges, axis=1)
             for spectra, samples in zip(self._spectra, (old, new), strict=True)
         ]
-        self._levels.append(np.stack([bands[0].sum(axis=1), bands[1].sum(axis=1), _deviation_db(*bands)]))
+        self._old.add(bands[0].sum(axis=1))
+        self._new.add(bands[1].sum(axis=1))
+        self._deviation.add(_deviation_db(*bands))
 
     def comparison(self, *, residual_dbfs: float | None, loudness_change_lu: float | None) -> Comparison:
         """Return the figures over all frames."""
-        old, new, deviation = np.concatenate(self._levels, axis=1)
-        floor = 10 ** (LEVEL_FLOOR_DBFS / 10)
-        lost_db = decibels(old) - decibels(new)
-        silenced = (old > 10 ** (SILENCED_FROM_DBFS / 10)) & (lost_db > SILENCED_BY_DB)
-        position = np.arange(len(old)) * self._hop_seconds
-        sounding = old > floor
+        old, new, deviation = self._old.values(), self._new.values(), self._deviation.values()
+        sounding = old > _FLOOR
         if not sounding.any():
             return Comparison(None, None, None, None, 0.0, residual_dbfs, loudness_change_lu)
-        old, new, deviation, position = (values[sounding] for values in (old, new, deviation, position))
-        quiet = old <= np.quantile(old, QUIET_FRACTION)
-        loud = old >= np.quantile(old, 1 - LOUD_FRACTION)
-        worst = int(deviation[loud].argmax())
+        low, high = np.quantile(old[sounding], (QUIET_FRACTION, 1 - LOUD_FRACTION))
+        quiet, loud = sounding & (old <= low), old >= high
+        silenced = (old > 10 ** (SILENCED_FROM_DBFS / 10)) & (decibels(old) - decibels(new) > SILENCED_BY_DB)
+        worst = int(np.where(loud, deviation, -1.0).argmax())
         return Comparison(
-            noise_removed_db=float(10 * np.log10(old[quiet].mean() / max(new[quiet].mean(), floor))),
+            noise_removed_db=float(10 * np.log10(old[quiet].mean() / max(new[quiet].mean(), _FLOOR))),
             programme_deviation_db=float(np.sqrt(np.square(deviation[loud]).mean())),
-            worst_deviation_db=float(deviation[loud][worst]),
-            worst_deviation_seconds=float(position[loud][worst]),
+            worst_deviation_db=float(deviation[worst]),
+            worst_deviation_seconds=worst * self._hop_seconds,
             silenced_seconds=float(silenced.sum() * self._hop_seconds),
             residual_dbfs=residual_dbfs,
             loudness_change_lu=loudness_change_lu,
@@ -186,8 +185,7 @@ class _FrameChanges:
 
 def _deviation_db(old: FloatArray, new: FloatArray) -> FloatArray:
     """Return the RMS over the programme's bands of the change in dB, [n_frames], from band powers [n_frames, bands]."""
-    floor = 10 ** (LEVEL_FLOOR_DBFS / 10)
-    change = 10 * np.log10(np.maximum(new, floor) / np.maximum(old, floor))
+    change = 10 * np.log10(np.maximum(new, _FLOOR) / np.maximum(old, _FLOOR))
     carries = old >= old.max(axis=1, keepdims=True) * 10 ** (-PROGRAMME_RANGE_DB / 10)
     return np.asarray(np.sqrt((np.square(change) * carries).sum(axis=1) / carries.sum(axis=1)))
 

@@ -12,7 +12,7 @@ import torch
 from scipy.signal import sosfilt
 from torch.nn import functional
 
-from audiorestore.quality.framing import FloatArray, FrameCutter
+from audiorestore.quality.framing import FloatArray, FrameCutter, Series
 
 STEP_SECONDS = 0.1
 # Both windows in steps: gating blocks of 0.4 s overlap by three quarters, short-term loudness is over 3 s.
@@ -78,13 +78,13 @@ class LoudnessMeter:
         self._weights = channel_weights(channels)
         step = round(STEP_SECONDS * sample_rate)
         self._cutter = FrameCutter(channels, step, step)
-        self._powers = [np.zeros(0)]
+        self._powers = Series()
 
     def add(self, samples: FloatArray) -> None:
         """Take in samples [C, T]."""
         weighted, self._state = sosfilt(self._sections, samples, axis=1, zi=self._state)
         steps = self._cutter.add(weighted)
-        self._powers.append(self._weights @ np.square(steps).mean(axis=2))
+        self._powers.add(self._weights @ np.square(steps).mean(axis=2))
 
     def integrated_lufs(self) -> float | None:
         """Return the gated loudness in LUFS; None where no gating block (0.4 s) lies over -70 LUFS.
@@ -107,7 +107,7 @@ class LoudnessMeter:
 
     def _gated(self, n_steps: int, relative_gate: float) -> FloatArray:
         """Return the powers of all windows of ``n_steps`` that pass the absolute and then the relative gate."""
-        steps = np.concatenate(self._powers)
+        steps = self._powers.values()
         if len(steps) < n_steps:
             return np.zeros(0)
         powers = np.convolve(steps, np.full(n_steps, 1 / n_steps), mode="valid")

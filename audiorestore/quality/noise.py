@@ -14,7 +14,7 @@ from scipy.ndimage import median_filter
 from scipy.signal import get_window
 from scipy.stats import chi2
 
-from audiorestore.quality.framing import FloatArray, FrameCutter, LevelHistogram
+from audiorestore.quality.framing import FloatArray, FrameCutter, LevelHistogram, Series
 
 NOISE_FRACTION = 0.1
 # Frames quieter than this (dBFS) are digital silence: nobody recorded them, so they say nothing about noise.
@@ -85,14 +85,14 @@ class NoiseMeter:
         self._channels = channels
         self._bands = LevelHistogram(channels * len(self._edges))
         self._average = np.zeros(length // 2 + 1)
-        self._powers = [np.zeros(0)]
+        self._powers = Series()
 
     def add(self, spectra: FloatArray) -> None:
         """Take in power spectra [C, n_frames, n_bins]."""
         power = spectra.sum(axis=2).mean(axis=0)
         sounding = power > 10 ** (SILENCE_DBFS / 10)
         spectra = spectra[:, sounding]
-        self._powers.append(power[sounding])
+        self._powers.add(power[sounding])
         self._average += spectra.sum(axis=(0, 1))
         bands = np.add.reduceat(spectra, self._edges, axis=2)
         self._bands.add(bands.transpose(0, 2, 1).reshape(self._channels * len(self._edges), bands.shape[1]))
@@ -111,7 +111,7 @@ class NoiseMeter:
         noise = self._floor()
         if not noise:
             return None
-        powers = np.concatenate(self._powers)
+        powers = self._powers.values()
         powers = powers[powers > PROGRAMME_OVER_NOISE * noise]
         if not len(powers):
             return SNR_MIN_DB

@@ -70,7 +70,6 @@ CREATE TABLE files (
 );
 CREATE INDEX files_progress ON files (run, status, verified, size, audio_seconds);
 CREATE INDEX files_work ON files (status, run, crashes, source, size);
-CREATE INDEX files_content ON files (sha256, model, parameters);
 """
 
 # Waiting or finished work that a plan found as it says; if another run was quicker, its row stays.
@@ -142,10 +141,7 @@ class Found:
 
 @dataclass(frozen=True)
 class Planned:
-    """What a run has before it: files found, already done, to do, in work elsewhere, and given up.
-
-    ``stale`` are the rows of those that a dead process had begun: it may have left unfinished files.
-    """
+    """What a run has before it: files found, already done, to do, in work elsewhere, and given up."""
 
     run: int
     found: int
@@ -153,7 +149,6 @@ class Planned:
     pending: int
     held: int
     given_up: int
-    stale: tuple[Row, ...]
 
 
 @dataclass(frozen=True)
@@ -201,6 +196,12 @@ class Row:
     def recipe(self) -> Recipe:
         """Return what the file is, or was, restored with."""
         return Recipe(self.model, self.parameters)
+
+
+_COLUMNS = [field.name for field in dataclasses.fields(Row)]
+_ADD = f"INSERT INTO files ({', '.join(_COLUMNS)}) VALUES ({', '.join(f':{name}' for name in _COLUMNS)})"
+# All but the measures, which are most of a row's bytes.
+_KNOWN = f"SELECT {', '.join(name for name in _COLUMNS if name != 'measures')}, NULL AS measures FROM files"
 
 
 @dataclass(frozen=True)
@@ -326,6 +327,7 @@ class Ledger:
         force: bool = False,
         recheck: bool = False,
         max_crashes: int = 5,
+        on_stale: Callable[[Row], None] = lambda row: None,
     ) -> Planned:
         """Compare what was found with what is known, and enter what is to be done.
 
@@ -340,11 +342,15 @@ class Ledger:
             force: everything is to be done again.
             recheck: results of unchanged files are to be verified again by their hashes.
             max_crashes: after how many dead processes a file is given up.
+            on_stale: gets the row of each file that a dead process had begun, before the ledger forgets that: the
+                process may have left unfinished files.
         """
-        known = {row.source: row for row in self._select("SELECT * FROM files")}
+        known = {row.source: row for row in self._select(_KNOWN)}
         plan = _Plan(self.destination, run, wanted, force=force, max_crashes=max_crashes)
         for item in found:
             plan.add(item, known.get(item.source))
+        for row in plan.stale:
+            on_stale(row)
         with self._transaction() as connection:
             connection.executemany(_PLAN, plan.entered)
             connection.executemany(
@@ -456,13 +462,13 @@ class _Plan:
     def __init__(self, destination: Path, run: int, wanted: Recipe, *, force: bool, max_crashes: int) -> None:
         self.entered: list[dict[str, _Value]] = []
         self.seen: list[str] = []
+        self.stale: list[Row] = []
         self._destination = destination
         self._run = run
         self._wanted = wanted
         self._force = force
         self._max_crashes = max_crashes
         self._now = time.time()
-        self._stale: list[Row] = []
         self._counts = {"unchanged": 0, "pending": 0, "held": 0, "given_up": 0}
 
     def add(self, item: Found, row: Row | None) -> None:
@@ -481,12 +487,12 @@ class _Plan:
 
     def summary(self) -> Planned:
         """Return the counts."""
-        return Planned(run=self._run, found=sum(self._counts.values()), stale=tuple(self._stale), **self._counts)
+        return Planned(run=self._run, found=sum(self._counts.values()), **self._counts)
 
     def _enter(self, item: Found, row: Row | None, *, again: bool = False) -> None:
         died = row is not None and row.status == "running"
         if row is not None and died:
-            self._stale.append(row)
+            self.stale.append(row)
         crashes = row.crashes + died if row is not None and again else 0
         given_up = crashes >= self._max_crashes
         self._counts["given_up" if given_up else "pending"] += 1
@@ -547,9 +553,7 @@ def rebuild(destination: Path) -> tuple[InputError, ...]:
         rows = list(_recorded_rows(destination, problems.append))
         connection.execute("BEGIN IMMEDIATE")
         connection.execute("INSERT INTO runs (source, started) VALUES (?, ?)", ("rebuilt from records", _now()))
-        names = [field.name for field in dataclasses.fields(Row)]
-        statement = f"INSERT INTO files ({', '.join(names)}) VALUES ({', '.join(f':{name}' for name in names)})"
-        connection.executemany(statement, (_stored_row(row) for row in rows))
+        connection.executemany(_ADD, (_stored_row(row) for row in rows))
         connection.execute("COMMIT")
         connection.execute("PRAGMA journal_mode = DELETE")  # leaves one whole file, ready to take the name
     for tail in ("-wal", "-shm"):

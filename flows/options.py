@@ -1,0 +1,53 @@
+"""Command-line options of a batch, and the batch that they ask for."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from flows.settings import Archive
+
+# Options that stand for a setting: of the batch, and of what is done to each recording.
+_SETTINGS = ("device", "residual", "pictures", "force", "recheck")
+_RESTORE_SETTINGS = {"strength": "strength_db"}
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add what says which archive is restored, and how."""
+    parser.add_argument("source", metavar="SRC", help="folder of recordings, or one file; never changed")
+    parser.add_argument("destination", metavar="DST", help="folder for the results; folders and names are kept")
+    parser.add_argument("--config", metavar="YAML", default="default", help="settings; see docs/batch.md")
+    parser.add_argument("--device", metavar="DEVICE", help="auto, cpu, cuda or cuda:N")
+    parser.add_argument("--strength", metavar="DB", type=float, help="most by which anything is reduced, in dB")
+    switch = argparse.BooleanOptionalAction
+    parser.add_argument("--residual", action=switch, help="also write what was removed")
+    parser.add_argument("--pictures", action=switch, help="also draw spectrograms before and after")
+    parser.add_argument("--force", action=switch, help="do everything again, and replace what is there")
+    parser.add_argument("--recheck", action=switch, help="also read again what earlier runs have written")
+
+
+def archive_of(options: argparse.Namespace) -> Archive:
+    """Return the batch that the options ask for, checked.
+
+    Raises:
+        AudioRestoreError: settings, source, destination, model or device are not usable.
+    """
+    from audiorestore.config import find_config, read_yaml
+    from flows.settings import Archive
+    from flows.work import check
+
+    path = find_config("batch", options.config)
+    settings = read_yaml(path)
+    given = {name: value for name in _SETTINGS if (value := getattr(options, name)) is not None}
+    restore = {
+        setting: value for name, setting in _RESTORE_SETTINGS.items() if (value := getattr(options, name)) is not None
+    }
+    archive = Archive.of(
+        options.source,
+        options.destination,
+        {**settings, **given, "restore": {**(settings.get("restore") or {}), **restore}},
+        where=str(path),
+    )
+    check(archive)
+    return archive
