@@ -79,7 +79,7 @@ def test_attacks_do_not_click():
 
 @pytest.mark.parametrize("level", [1e-5, 0.1])
 def test_noise_does_not_click(level):
-    assert clicks(level * np.random.default_rng(0).standard_normal((1, 60 * SAMPLE_RATE))) == 0
+    assert clicks(level * np.random.default_rng(0).standard_normal((1, 30 * SAMPLE_RATE))) == 0
 
 
 def test_the_worst_channel_counts():
@@ -130,7 +130,7 @@ def test_silence_is_not_clipped():
 
 
 @given(st.lists(st.sampled_from([-1.0, -0.5, 0.0, 0.5, 1.0]), max_size=60), st.integers(1, 60))
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=120)
 def test_clipping_count_matches_the_naive_one(values, block):
     samples = np.array(values).reshape(1, -1)
     assert clipped(samples, block) == naive_clipped(values)

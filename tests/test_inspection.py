@@ -18,7 +18,7 @@ def audio(samples: torch.Tensor, sample_rate: int = SAMPLE_RATE) -> Audio:
     return Audio(samples.float(), sample_rate)
 
 
-def programme(seconds: float = 8.0) -> torch.Tensor:
+def programme(seconds: float = 5.0) -> torch.Tensor:
     """Return bursts of noise, open 0.6 of the time, over a quiet floor; [1, T]."""
     n_samples = round(seconds * SAMPLE_RATE)
     is_open = torch.arange(n_samples) % SAMPLE_RATE < 0.6 * SAMPLE_RATE
@@ -140,7 +140,7 @@ def test_a_gain_deviates_by_the_gain(gain_db):
 @pytest.mark.parametrize("removed_db", [3.0, 10.0])
 def test_noise_removed_from_pauses_alone(removed_db):
     """The programme's level stands 40 dB over the noise, so that taking noise away does not show in it."""
-    n_samples = 8 * SAMPLE_RATE
+    n_samples = 5 * SAMPLE_RATE
     hiss = noise(1, n_samples, seed=3, level=1e-3)
     loud = programme() - noise(1, n_samples, seed=1, level=1e-3)
     cleaned = compare(audio(loud + hiss), audio(loud + hiss * 10 ** (-removed_db / 20)))

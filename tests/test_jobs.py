@@ -1,0 +1,196 @@
+"""Laws of one file from end to end: nothing lost, nothing half written, every sample accounted for."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from torch import Tensor
+
+from audiorestore.audio.files import FileSource
+from audiorestore.audio.signal import Audio
+from audiorestore.errors import InputError, OutputError
+from audiorestore.jobs import Job, make_restorer, run_job
+from audiorestore.models.checkpoint import Checkpoint
+from audiorestore.records.record import Record, record_path
+from audiorestore.restoration.pipeline import Limited, RestorationConfig, ahead, analyse, blocks, restored
+from audiorestore.restoration.restorer import ChunkConfig, Restorer
+from tests.conftest import noise, tone
+
+RATE = 16_000
+CONFIG = RestorationConfig(chunks=ChunkConfig(chunk_seconds=0.5, context_seconds=0.2, precision="float32"))
+
+
+@pytest.fixture(scope="module")
+def restorer(tiny_checkpoint: Checkpoint) -> Restorer:
+    return Restorer(tiny_checkpoint, device="cpu", config=CONFIG.chunks)
+
+
+def recording(channels: int = 2, seconds: float = 1.3) -> Tensor:
+    sound = tone(seconds, rate=RATE, level=0.05).repeat(channels, 1)
+    return sound + noise(*sound.shape, level=0.01)
+
+
+def wav(path: Path, samples: Tensor, subtype: str = "PCM_24") -> Path:
+    soundfile.write(path, samples.T.numpy(), RATE, subtype)
+    return path
+
+
+def integers(path: Path) -> np.ndarray:
+    return soundfile.read(path, dtype="int32", always_2d=True)[0]
+
+
+@pytest.mark.parametrize("subtype", ["PCM_U8", "PCM_16", "PCM_24", "FLOAT"])
+def test_strength_zero_gives_back_every_bit(tmp_path: Path, subtype: str) -> None:
+    source = wav(tmp_path / "a.wav", recording(), subtype)
+    run_job(Job(source, tmp_path / "b.wav"), replace(CONFIG, strength_db=0.0), None)
+    assert np.array_equal(integers(source), integers(tmp_path / "b.wav"))
+
+
+@pytest.mark.parametrize("subtype", ["PCM_16", "PCM_24", "FLOAT"])
+def test_source_is_result_plus_residual(tmp_path: Path, restorer: Restorer, subtype: str) -> None:
+    source = wav(tmp_path / "a.wav", recording(), subtype)
+    run_job(Job(source, tmp_path / "b.wav", tmp_path / "r.wav"), CONFIG, restorer)
+    old, new, removed = (soundfile.read(tmp_path / name, dtype="float64")[0] for name in ("a.wav", "b.wav", "r.wav"))
+    assert np.array_equal(old, new + removed)
+    assert np.abs(removed).max() > 0.001
+    assert soundfile.info(tmp_path / "b.wav").subtype == subtype
+
+
+def test_the_record_says_what_is_there(tmp_path: Path, restorer: Restorer) -> None:
+    source = wav(tmp_path / "a.wav", recording())
+    seen: list[tuple[int, int]] = []
+    record = run_job(Job(source, tmp_path / "b.wav"), CONFIG, restorer, progress=lambda *now: seen.append(now))
+    assert seen[-1] == (record.source.sound["n_samples"],) * 2
+    for state in (record.source, record.result):
+        assert hashlib.sha256(Path(state.path).read_bytes()).hexdigest() == state.sha256
+        assert Path(state.path).stat().st_size == state.size
+    assert record.result.sound == record.source.sound
+    assert record.model["name"] == "tiny"
+    assert [stage.name for stage in record.stages] == ["declip", "dehum", "denoise", "limit"]
+    assert Record.read(record_path(tmp_path / "b.wav")) == record
+    assert record.measures["before"]["seconds"] == pytest.approx(1.3)
+    assert json.loads(record_path(tmp_path / "b.wav").read_text())["role"] == "derivative, restored"
+
+
+def test_chunks_do_not_show_in_the_file(tmp_path: Path, restorer: Restorer) -> None:
+    source = wav(tmp_path / "a.wav", recording(), "FLOAT")
+    run_job(Job(source, tmp_path / "b.wav"), CONFIG, restorer)
+    with FileSource.open(source) as sound:
+        memory = Audio(sound.read(0, sound.n_samples), RATE)
+    expected = restored(memory, analyse(memory, CONFIG), CONFIG, restorer).read(0, memory.n_samples)
+    assert np.array_equal(soundfile.read(tmp_path / "b.wav", dtype="float32")[0].T, expected.numpy())
+
+
+def loud(tmp_path: Path) -> Path:
+    """Return a recording that the untrained network drives over full scale."""
+    return wav(tmp_path / "loud.wav", recording(1) * 6, "PCM_16")
+
+
+def test_peaks_over_full_scale_are_counted_never_wrapped(tmp_path: Path, restorer: Restorer) -> None:
+    record = run_job(Job(loud(tmp_path), tmp_path / "b.wav"), CONFIG, restorer)
+    assert record.overs > 0
+    assert record.peak > 1
+    assert "clipped" in record.warnings[0]
+    exact = run_job(Job(loud(tmp_path), tmp_path / "f.wav"), replace(CONFIG, overflow="float"), restorer)
+    wanted = soundfile.read(tmp_path / "f.wav")[0]
+    assert exact.overs == 0
+    assert exact.result.sound["subtype"] == "FLOAT"
+    np.testing.assert_allclose(soundfile.read(tmp_path / "b.wav")[0], wanted.clip(-1, 1), atol=1e-4)
+
+
+def test_attenuation_is_just_enough_and_reported(tmp_path: Path, restorer: Restorer) -> None:
+    record = run_job(Job(loud(tmp_path), tmp_path / "b.wav"), replace(CONFIG, overflow="attenuate"), restorer)
+    assert record.overs == 0
+    assert record.gain_db < -1
+    assert np.abs(soundfile.read(tmp_path / "b.wav")[0]).max() == pytest.approx(1, abs=1e-4)
+
+
+def test_results_are_not_overwritten_unless_forced(tmp_path: Path, restorer: Restorer) -> None:
+    source = wav(tmp_path / "a.wav", recording())
+    (tmp_path / "b.wav").write_bytes(b"precious")
+    with pytest.raises(OutputError, match="existing file"):
+        run_job(Job(source, tmp_path / "b.wav"), CONFIG, restorer)
+    assert (tmp_path / "b.wav").read_bytes() == b"precious"
+    run_job(Job(source, tmp_path / "b.wav"), CONFIG, restorer, force=True)
+    assert integers(tmp_path / "b.wav").shape == integers(source).shape
+
+
+@pytest.mark.parametrize("link", [os.link, os.symlink, None])
+def test_the_source_is_never_written_onto(tmp_path: Path, restorer: Restorer, link: object) -> None:
+    source = wav(tmp_path / "a.wav", recording())
+    content = source.read_bytes()
+    result = source if link is None else tmp_path / "b.wav"
+    if link is not None:
+        link(source, result)
+    with pytest.raises(OutputError):
+        run_job(Job(source, result), CONFIG, restorer, force=True)
+    assert source.read_bytes() == content
+
+
+def test_a_source_that_changes_meanwhile_is_an_error(tmp_path: Path, restorer: Restorer) -> None:
+    source = wav(tmp_path / "a.wav", recording())
+
+    def touch(done: int, total: int) -> None:
+        os.utime(source, ns=(1, 1))
+
+    with pytest.raises(InputError, match="changed during the work"):
+        run_job(Job(source, tmp_path / "b.wav"), CONFIG, restorer, progress=touch)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.wav"]
+
+
+def test_a_failure_in_the_middle_leaves_nothing(tmp_path: Path, restorer: Restorer) -> None:
+    source = wav(tmp_path / "a.wav", recording(1, 2.0), "FLOAT")
+    samples = recording(1, 2.0)
+    samples[0, 30_000] = float("nan")
+    wav(source, samples, "FLOAT")
+    with pytest.raises(InputError, match="nan at sample 30000"):
+        run_job(Job(source, tmp_path / "b.wav", tmp_path / "r.wav"), CONFIG, restorer)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.wav"]
+
+
+def test_strength_limits_what_is_removed() -> None:
+    original = Audio(noise(1, 1000), RATE)
+    silent = Audio(torch.zeros(1, 1000), RATE)
+    limited = Limited(original, silent, strength_db=20.0).read(0, 1000)
+    torch.testing.assert_close(limited, 0.1 * original.samples)
+
+
+def test_stages_can_be_switched_off(tmp_path: Path) -> None:
+    source = Audio(recording().clamp(-0.05, 0.05), RATE)
+    off = replace(CONFIG, declip=False, dehum=False, denoise=False)
+    assert analyse(source, CONFIG).clipping is not None
+    assert restored(source, analyse(source, off), off, None) is source
+    assert make_restorer(off) is None
+
+
+def test_working_ahead_keeps_order_and_passes_errors_on() -> None:
+    source = Audio(noise(1, 1000), RATE)
+    assert torch.equal(torch.cat(list(ahead(blocks(source, 64))), dim=1), source.samples)
+
+    def broken() -> object:
+        yield source.samples
+        raise InputError("x.wav", expected="sound", found="an end")
+
+    taken = ahead(broken())
+    assert torch.equal(next(taken), source.samples)
+    with pytest.raises(InputError, match="found an end"):
+        next(taken)
+
+
+def test_a_record_of_another_kind_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "x.json").write_text('{"schema": "other"}')
+    with pytest.raises(InputError, match="expected a record of schema"):
+        Record.read(tmp_path / "x.json")
+
+
+def test_negative_strength_is_refused() -> None:
+    with pytest.raises(ValueError, match="strength_db: expected 0 or more"):
+        RestorationConfig(strength_db=-1.0)
