@@ -13,7 +13,7 @@ help: ## list the commands
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
 demo: $(VENV)/installed ## restore the example recordings through the Prefect flow, into the folder demo
-	$(BIN)/python -m flows examples demo --pictures
+	$(BIN)/python examples/demo.py demo
 
 test: $(VENV)/installed-dev ## run all tests
 	$(BIN)/python -m pytest

@@ -64,6 +64,15 @@ def test_wav_keeps_every_chunk(tmp_path, container, subtype):
     assert carried.lost == ()
 
 
+def test_a_chunk_that_is_cut_is_named(tmp_path):
+    source = sound(tmp_path / "a.wav", "WAV", "PCM_16")
+    with source.open("ab") as file:
+        file.write(b"bext" + struct.pack("<I", 602) + b"Tape 7")
+    carried = restored(source, tmp_path / "b.wav")
+    assert carried.kept == ()
+    assert carried.lost == ("bext: runs beyond the end of the file",)
+
+
 def test_wav_texts_are_not_written_twice(tmp_path):
     source = tmp_path / "a.wav"
     with soundfile.SoundFile(source, "w", 44100, 1, "PCM_16", format="WAV") as file:

@@ -105,6 +105,15 @@ def test_missing_bytes_are_counted(tmp_path):
     assert chunks_to_carry(layout) == []
 
 
+def test_rubbish_that_looks_like_a_chunk_does_not_condemn_the_sound(tmp_path):
+    """An ID3v1 tag behind a WAV file."""
+    path = tmp_path / "a.wav"
+    path.write_bytes(wave() + b"TAGTr\xe4umerei".ljust(128))
+    layout = read_layout(path)
+    assert layout.missing == -128
+    assert chunks_to_carry(layout) == []
+
+
 def test_sizes_of_rf64_come_from_ds64(tmp_path):
     path = tmp_path / "a.wav"
     table = struct.pack("<4sQ", b"axml", 6)

@@ -72,9 +72,12 @@ def _missing_from_caf(file: BinaryIO) -> int:
         head = _read(file, position, 12)
         if len(head) < 12:
             break
-        (size,) = struct.unpack(">q", head[4:])
+        name, size = struct.unpack(">4sq", head)
         if size < 0:
             return 0
+        beyond = position + 12 + size - end
+        if beyond > 0:
+            return beyond if name == b"data" else position - end
         position += 12 + size
     return position - end
 

@@ -81,7 +81,11 @@ def _carry_chunks(source: Path, before: Layout, part: Path, after: Layout) -> Ca
     chunks = chunks_to_carry(before)
     append_chunks(part, source, chunks)
     _copy_speaker_mask(source, before, part, after)
-    return Carried(kept=tuple(chunk.name.decode("ascii") for chunk in chunks))
+    cut = [chunk for chunk in before.chunks if chunk not in before.whole_chunks]
+    return Carried(
+        kept=tuple(chunk.name.decode("ascii") for chunk in chunks),
+        lost=tuple(f"{chunk.name.decode('ascii')}: runs beyond the end of the file" for chunk in cut),
+    )
 
 
 def _copy_speaker_mask(source: Path, before: Layout, part: Path, after: Layout) -> None:

@@ -65,9 +65,21 @@ class Layout:
         return ">" if self.form in (b"RIFX", b"FORM") else "<"
 
     @property
+    def sound(self) -> Chunk | None:
+        """The chunk with the samples."""
+        return self.find(b"data") or self.find(b"SSND")
+
+    @property
+    def whole_chunks(self) -> tuple[Chunk, ...]:
+        """The chunks that do not run beyond the end of the file."""
+        return tuple(chunk for chunk in self.chunks if chunk.end <= self.file_size)
+
+    @property
     def missing(self) -> int:
-        """Bytes that the chunks promise beyond the end of the file; negative where more follows the last one."""
-        return max((chunk.end for chunk in self.chunks), default=0) - self.file_size
+        """Bytes of sound beyond the end of the file; negative where bytes follow that belong to no chunk."""
+        if self.sound is not None and self.sound.end > self.file_size:
+            return self.sound.end - self.file_size
+        return max((chunk.end for chunk in self.whole_chunks), default=0) - self.file_size
 
     def find(self, name: bytes) -> Chunk | None:
         """Return the first chunk of that name."""
@@ -99,7 +111,7 @@ def parse_layout(file: BinaryIO) -> Layout | None:
 
 def chunks_to_carry(layout: Layout) -> list[Chunk]:
     """Return the chunks that describe the recording rather than these very samples."""
-    return [chunk for chunk in layout.chunks if chunk.name not in _OF_THE_SOUND and chunk.end <= layout.file_size]
+    return [chunk for chunk in layout.whole_chunks if chunk.name not in _OF_THE_SOUND]
 
 
 def append_chunks(target: Path, source: Path, chunks: Sequence[Chunk]) -> None:
