@@ -29,6 +29,10 @@ format: $(VENV)/installed-dev ## bring all lines into style
 types: $(VENV)/installed-dev ## check the types
 	$(BIN)/python -m mypy
 
+bench: $(VENV)/installed ## measure speed; with PAIRS=pairs.csv quality too, against the tools that are there
+	$(BIN)/python benchmarks/speed.py
+	$(if $(PAIRS),$(BIN)/python benchmarks/quality.py $(PAIRS))
+
 image: ## build the container image audiorestore:latest
 	docker build --tag audiorestore .
 

@@ -76,6 +76,7 @@ def from_mapping(kind: type[T], values: typing.Mapping[str, Any], *, where: str)
 
     Args:
         where: the file (or other origin) named in errors.
+
     Raises:
         ConfigError: unknown key, missing key, wrong type, or a value the dataclass refuses.
     """
@@ -88,9 +89,7 @@ def from_mapping(kind: type[T], values: typing.Mapping[str, Any], *, where: str)
     missing = [
         name
         for name, item in fields.items()
-        if name not in filled
-        and item.default is dataclasses.MISSING
-        and item.default_factory is dataclasses.MISSING
+        if name not in filled and item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING
     ]
     if missing:
         raise ConfigError(f"{where}: setting {missing[0]!r} is missing")

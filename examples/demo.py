@@ -1,4 +1,4 @@
-"""The demonstration behind ``make demo``: restore the example recordings through the flow, then show what came of it."""
+"""The demonstration behind ``make demo``: restore the example recordings through the flow, and show what came of it."""
 
 from __future__ import annotations
 

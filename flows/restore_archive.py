@@ -137,7 +137,7 @@ def _restore(archive: Archive, plan: Plan, runner: ThreadPoolTaskRunner[Any]) ->
     def submit(names: tuple[str, ...]) -> PrefectFuture[BatchResult]:
         return runner.submit(restore_files, {"archive": archive, "run": plan.run, "names": names})
 
-    for result in _windowed(submit, tasks, archive.config.in_flight):
+    for result in _windowed(submit, tasks, archive.config.window):
         pace.add(result)
         total += result
     return total
@@ -149,7 +149,7 @@ def _verify(archive: Archive, plan: Plan, runner: ThreadPoolTaskRunner[Any]) -> 
     def submit(names: tuple[str, ...]) -> PrefectFuture[int]:
         return runner.submit(verify_files, {"archive": archive, "names": names})
 
-    deque(_windowed(submit, tasks, archive.config.in_flight), maxlen=0)
+    deque(_windowed(submit, tasks, archive.config.window), maxlen=0)
 
 
 def _windowed(

@@ -13,6 +13,8 @@ from audiorestore.restoration.pipeline import RestorationConfig
 
 # More threads than this wait for each other in Python rather than work.
 _MOST_FILES_AT_ONCE = 8
+# Each one more costs the client memory and the server's event queue room.
+_MOST_TASKS_AT_ONCE = 32
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,8 @@ class BatchConfig:
         concurrency: files in work at a time; ``auto`` is one for each core, as a short file keeps only one busy.
         files_per_task, seconds_per_task: a task ends after as many files, or about as many seconds of work; a file
             that takes longer alone is a task of its own.
-        in_flight: tasks handed to Prefect at a time.
+        in_flight: tasks handed to Prefect at a time; ``auto`` is two for each file in work, and at most 32. More make
+            tasks that are cut before it is known how fast the work goes.
         allowed_failures: share of files that may fail before the run itself counts as failed.
         retries: how often a file is tried again when disk or network stumble; retry_seconds: first wait before
             that, doubled each time.
@@ -46,7 +49,7 @@ class BatchConfig:
     concurrency: int | Literal["auto"] = "auto"
     files_per_task: int = 64
     seconds_per_task: float = 120.0
-    in_flight: int = 32
+    in_flight: int | Literal["auto"] = "auto"
     allowed_failures: float = 0.05
     retries: int = 2
     retry_seconds: float = 1.0
@@ -56,7 +59,7 @@ class BatchConfig:
     def __post_init__(self) -> None:
         whole = {
             "files_per_task": self.files_per_task,
-            "in_flight": self.in_flight,
+            "in_flight": self.window,
             "max_crashes": self.max_crashes,
             "concurrency": self.threads,
         }
@@ -77,6 +80,11 @@ class BatchConfig:
         if self.concurrency == "auto":
             return min(os.cpu_count() or 1, _MOST_FILES_AT_ONCE)
         return self.concurrency
+
+    @property
+    def window(self) -> int:
+        """Tasks handed over at a time."""
+        return min(2 * self.threads, _MOST_TASKS_AT_ONCE) if self.in_flight == "auto" else self.in_flight
 
 
 @dataclass(frozen=True)

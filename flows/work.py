@@ -160,7 +160,7 @@ def summarise(archive: Archive, planned: Plan, result: BatchResult, *, seconds: 
         adopted=result.adopted,
         unchanged=planned.unchanged,
         failed=failed,
-        left=planned.found - done - failed,
+        left=max(planned.found - done - failed, 0),  # a later run may count files that this one never saw
         audio_seconds=result.audio_seconds,
         seconds=round(seconds, 3),
         failures=tuple(Failure(printable(row.source), row.error or "") for row in rows if row.status == "failed"),

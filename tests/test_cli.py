@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
 import signal
 import subprocess
 import sys
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +16,13 @@ import pytest
 import soundfile
 import torch
 import yaml
+from rich.console import Console
 from torch import Tensor
 from typer.testing import CliRunner, Result
 
 import audiorestore.audio.files
 import audiorestore.jobs
 from audiorestore import __version__
-from audiorestore.audio.files import FileSource
 from audiorestore.cli import sound
 from audiorestore.cli.app import app
 from audiorestore.cli.exits import ExitCode
@@ -93,7 +93,8 @@ def test_an_unknown_command_is_wrong_use() -> None:
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_signals_end_the_program_with_their_status(tmp_path: Path, tape: Path, number: int, status: int) -> None:
     code = (
-        "import sys, time, audiorestore.jobs as jobs\n"
+        "import signal, sys, time, audiorestore.jobs as jobs\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # ignored, where the tests run in the background
         "def wait(*_, **__):\n"
         "    print('working', file=sys.stderr, flush=True)\n"
         "    time.sleep(300)\n"
@@ -272,6 +273,17 @@ def test_ctrl_c_keeps_whole_files_and_leaves_no_half_ones(tmp_path: Path, monkey
     assert files_below(tmp_path / "out") == {"1.wav", "1.wav.restoration.json"}
 
 
+def test_a_terminal_sees_a_bar_and_a_pipe_a_line(tmp_path: Path, tape: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    piped = run("restore", tape, "-o", tmp_path / "1", "--no-denoise")
+    assert "1/1 tape.wav: done" in piped.stderr
+    assert run("restore", tape, "-o", tmp_path / "2", "--no-denoise", "--quiet").stderr.count("\n") == 1
+    terminal = Console(file=io.StringIO(), force_terminal=True, width=200)
+    monkeypatch.setattr("audiorestore.cli.restore.messages", lambda: terminal)
+    assert run("restore", tape, "-o", tmp_path / "3", "--no-denoise").exit_code == ExitCode.OK
+    assert isinstance(terminal.file, io.StringIO)
+    assert re.search(r"1/1 tape\.wav.*100%.*x real time", terminal.file.getvalue())
+
+
 # ---- score ------------------------------------------------------------------------------------------
 
 
@@ -406,8 +418,3 @@ def test_batch_passes_on_the_exit_status(tmp_path: Path) -> None:
     assert run_process("batch", cwd=tmp_path).returncode == ExitCode.USAGE
     told = run_process("batch", "--help", cwd=tmp_path)
     assert (told.returncode, "usage:" in told.stdout.lower()) == (ExitCode.OK, True)
-
-
-def test_file_sources_tell_the_progress_bar_their_rate(tape: Path) -> None:
-    with FileSource.open(tape) as source:
-        assert asdict(source.info)["sample_rate"] == RATE

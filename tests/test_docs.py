@@ -27,6 +27,7 @@ DOCUMENTS = sorted(
 COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
 
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+INDENTED = re.compile(r"^    (\S.*)$", re.MULTILINE)
 INLINE = re.compile(r"`([^`\n]+)`")
 LINK = re.compile(r"\]\((?!\w+:)([^)#\s]+)")
 # In which of an option's values the name of a shipped configuration stands, by command.
@@ -43,14 +44,21 @@ def text_of(document: Path) -> str:
 
 
 def command_lines(text: str) -> Iterator[list[str]]:
-    """Yield the words of every line of a shell example, and of every command within a sentence."""
-    for language, block in FENCE.findall(text):
-        if language in ("sh", "bash", "console"):
-            for line in block.replace("\\\n", " ").splitlines():
-                yield shlex.split(line.removeprefix("$ "), comments=True)
-    for code in INLINE.findall(FENCE.sub("", text)):
-        if code.startswith(("audiorestore ", "make ", "python -m ")):
+    """Yield the words of every line of a shell example, fenced or indented, and of every command within a sentence."""
+    blocks = [block for language, block in FENCE.findall(text) if language in ("sh", "bash", "console")]
+    rest = FENCE.sub("", text)
+    for line in "\n".join([*blocks, *INDENTED.findall(rest)]).replace("\\\n", " ").splitlines():
+        yield _words(line.removeprefix("$ "))
+    for code in INLINE.findall(rest):
+        if code.startswith(("audiorestore ", "make ", "docker ")):
             yield code.split()
+
+
+def _words(line: str) -> list[str]:
+    try:
+        return shlex.split(line, comments=True)
+    except ValueError:  # an indented picture or file, no command
+        return []
 
 
 def calls(document: Path, program: str) -> list[list[str]]:

@@ -72,13 +72,14 @@ def copy(source_path, path, **options):
 def no_waiting_for_the_disk(monkeypatch):
     """That a file is brought to the disk is tested with PartFile; a thousand times would take minutes."""
     monkeypatch.setattr(os, "fsync", lambda _: None)
+    monkeypatch.setattr(soundfile.SoundFile, "flush", lambda _: None)
 
 
 # Round trips
 
 
 @pytest.mark.parametrize(("container", "subtype"), EXACT)
-@pytest.mark.parametrize(("channels", "n_samples"), [(1, 1), (1, 1001), (2, 500), (6, 1001)])
+@pytest.mark.parametrize(("channels", "n_samples"), [(1, 1), (1, 1001), (6, 500)])
 def test_every_faithful_format_comes_back_as_it_was(tmp_path, container, subtype, channels, n_samples):
     if channels > MOST_CHANNELS.get(container, 6):
         pytest.skip("more channels than the format has")
@@ -106,7 +107,7 @@ def test_a_copy_is_equal_and_of_the_same_format(tmp_path, container, subtype):
         assert torch.equal(after.read(0, 5001), before.read(0, 5001))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(
     form=st.sampled_from(
         [("WAV", "PCM_16"), ("WAV", "PCM_24"), ("FLAC", "PCM_24"), ("AIFF", "PCM_S8"), ("CAF", "FLOAT")]
@@ -127,7 +128,7 @@ def test_any_shape_and_rate(tmp_path_factory, form, channels, n_samples, sample_
 
 
 @pytest.mark.parametrize(("container", "subtype", "sample_rate"), LOSSY_FORMATS)
-@pytest.mark.parametrize("n_samples", [1, 100, 1152, 44100, 100_003])
+@pytest.mark.parametrize("n_samples", [1, 1152, 50_003])
 def test_lossy_formats_keep_length_and_place(tmp_path, container, subtype, sample_rate, n_samples):
     samples = noise(2, n_samples)
     write(tmp_path / "a", samples, container, subtype, sample_rate)
@@ -199,7 +200,7 @@ def test_byte_order_is_kept(tmp_path, container, endian):
 def test_a_range_is_the_same_whatever_was_read_before(tmp_path, container, subtype, sample_rate):
     path = tmp_path / "a"
     with soundfile.SoundFile(path, "w", sample_rate, 2, subtype, format=container) as file:
-        for block in noise(2, 120_000).T.split(4096):
+        for block in noise(2, 70_000).T.split(4096):
             file.write(block.numpy())
     whole = read(path)
     rng = np.random.default_rng(0)
@@ -325,7 +326,7 @@ def test_path_with_a_zero_byte():
         FileSource.open("a\0.wav")
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
     data=st.binary(max_size=300), magic=st.sampled_from([b"", b"RIFF", b"fLaC", b"OggS", b"ID3", b"FORM", b"\xff\xfb"])
 )
@@ -371,7 +372,7 @@ def test_truncated_file(tmp_path, container, subtype):
 
 @pytest.mark.parametrize(("container", "subtype"), [("FLAC", "PCM_16"), ("OGG", "VORBIS"), ("OGG", "OPUS")])
 def test_damage_in_the_middle_does_not_shift_what_follows(tmp_path, container, subtype):
-    write(tmp_path / "a", noise(2, 120_000), container, subtype, 48000)
+    write(tmp_path / "a", noise(1, 120_000), container, subtype, 48000)
     content = bytearray((tmp_path / "a").read_bytes())
     middle = len(content) // 2
     content[middle : middle + 100] = bytes(100)

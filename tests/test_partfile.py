@@ -1,6 +1,9 @@
 import errno
 import os
+import signal
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -37,6 +40,19 @@ def test_an_exception_leaves_nothing(tmp_path):
     with pytest.raises(ZeroDivisionError), part:
         part.part.write_bytes(b"half" * (1 // 0))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_killed_run_leaves_only_a_part(tmp_path):
+    program = """
+import os, pathlib, signal, sys
+from audiorestore.audio.partfile import PartFile
+part = PartFile(pathlib.Path(sys.argv[1]))
+part.part.write_bytes(b"half")
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    run = subprocess.run([sys.executable, "-c", program, tmp_path / "a.wav"], check=False)
+    assert run.returncode == -signal.SIGKILL
+    assert [is_part(path.name) for path in tmp_path.iterdir()] == [True]
 
 
 def test_permissions_follow_the_umask(tmp_path):

@@ -33,7 +33,7 @@ def contents(path):
 names = st.binary(min_size=4, max_size=4).map(lambda raw: bytes(97 + byte % 26 for byte in raw))
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=30)
 @given(st.lists(st.tuples(names, st.binary(max_size=99)), max_size=8), st.sampled_from([b"RIFF", b"RIFX"]))
 def test_every_chunk_is_found_and_carried_byte_for_byte(tmp_path_factory, chunks, form):
     folder = tmp_path_factory.mktemp("riff")
@@ -140,7 +140,7 @@ def test_other_files_have_no_layout(tmp_path, content):
         append_chunks(tmp_path / "a", tmp_path / "a", [])
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=40)
 @given(st.binary(max_size=400), st.sampled_from([b"RIFF", b"RIFX", b"RF64", b"FORM"]))
 def test_no_file_hangs_or_breaks_it(tmp_path_factory, content, form):
     path = tmp_path_factory.mktemp("riff") / "a"

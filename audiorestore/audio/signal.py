@@ -43,15 +43,23 @@ class Source(Protocol):
     """
 
     @property
-    def sample_rate(self) -> int: ...
+    def sample_rate(self) -> int:
+        """Hz."""
+        ...
 
     @property
-    def channels(self) -> int: ...
+    def channels(self) -> int:
+        """Number of channels."""
+        ...
 
     @property
-    def n_samples(self) -> int: ...
+    def n_samples(self) -> int:
+        """Samples per channel."""
+        ...
 
-    def read(self, start: int, stop: int) -> Tensor: ...
+    def read(self, start: int, stop: int) -> Tensor:
+        """Return samples [C, stop - start]."""
+        ...
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,9 @@ def train(
     ] = None,
     validation: Annotated[Path | None, typer.Option(help="CSV of development pairs.", metavar="CSV")] = None,
     steps: Annotated[int | None, typer.Option(help="Steps in all, instead of the recipe's.", min=1)] = None,
+    decay_steps: Annotated[
+        int | None, typer.Option(help="Last steps, over which the rate falls to zero, instead of the recipe's.", min=1)
+    ] = None,
     processes: Annotated[int | None, typer.Option(help="On a CPU; one a core if not given.", min=1)] = None,
     device: DeviceOption = "auto",
     start_from: Annotated[
@@ -52,6 +55,7 @@ def train(
     from audiorestore.training.trainer import train as run_training
 
     recipe = load_config(TrainingConfig, find_config("training", config))
+    recipe = replace(recipe, steps=steps or recipe.steps, decay_steps=decay_steps or recipe.decay_steps)
     data = TrainingData(tuple(clean), tuple(noise or ()), tuple(rir or ()), validation)
     last = _Last()
     with ExitStack() as stack:
@@ -61,7 +65,7 @@ def train(
         if not quiet:
             listeners.append(stack.enter_context(_bar()))
         run_training(
-            replace(recipe, steps=steps) if steps else recipe,
+            recipe,
             data,
             run,
             processes=processes,
