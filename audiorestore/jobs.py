@@ -110,6 +110,7 @@ class _Written:
     overs: int
     peak: float
     gain: float
+    notes: tuple[str, ...]
 
 
 def _write(
@@ -143,7 +144,16 @@ def _write(
                 residual.write(original.double() - kept.double())
             if progress:
                 progress(result.written, source.n_samples)
-        return _Written(result.overs, result.peak, gain)
+    return _Written(result.overs, result.peak, gain, _notes(result, config))
+
+
+def _notes(result: FileWriter, config: RestorationConfig) -> tuple[str, ...]:
+    """Return what is different about the file that was written, and what could not go along."""
+    notes = [result.target.reason] if result.target.reason else []
+    if config.overflow == "float" and result.info.subtype not in ("FLOAT", "DOUBLE"):
+        notes.append(f"{result.info.container} holds no floating-point samples: {result.info.subtype} was written")
+    notes += [f"not carried over: {name}" for name in result.carried.lost]
+    return tuple(notes)
 
 
 def _residual_writer(job: Job, info: AudioInfo, *, force: bool) -> FileWriter | None:
@@ -155,7 +165,7 @@ def _residual_writer(job: Job, info: AudioInfo, *, force: bool) -> FileWriter | 
         return None
     job.residual.parent.mkdir(parents=True, exist_ok=True)
     exact = replace(info, container="WAV", subtype="FLOAT" if info.subtype in _SHORT else "DOUBLE", endian="FILE")
-    return FileWriter(job.residual, exact, force=force, source_path=job.source)
+    return FileWriter(job.residual, exact, container="WAV", force=force, source_path=job.source, carry=False)
 
 
 _SHORT = {"PCM_U8", "PCM_S8", "PCM_16", "ULAW", "ALAW"}
@@ -229,7 +239,7 @@ def _machine(restorer: Restorer | None) -> dict[str, Any]:
 
 
 def _warnings(written: _Written) -> tuple[str, ...]:
-    warnings = []
+    warnings = list(written.notes)
     if written.overs:
         warnings.append(
             f"{written.overs} samples over full scale were clipped (overflow: float or attenuate avoids it)"

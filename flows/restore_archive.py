@@ -64,14 +64,14 @@ def restore_archive(source: str, destination: str, config: dict[str, Any] | None
         f"run {plan.run}: {plan.found} files found, {plan.unchanged} done before, {plan.pending} to do, "
         f"{plan.held} in work elsewhere"
     )
-    try:
-        runner: ThreadPoolTaskRunner[Any] = ThreadPoolTaskRunner(max_workers=archive.config.threads)
-        with runner:
+    runner: ThreadPoolTaskRunner[Any] = ThreadPoolTaskRunner(max_workers=archive.config.threads)
+    with runner:
+        try:
             result = _restore(archive, plan, runner)
             _verify(archive, plan, runner)
-    except BaseException:  # a cancelled run too
-        work.stop(archive, plan.run)
-        raise
+        except BaseException:  # a cancelled run too; before the runner waits for its tasks
+            work.stop(archive, plan.run)
+            raise
     summary = work.summarise(archive, plan, result, seconds=time.monotonic() - started)
     publish(summary, work.table(archive, plan.run, _ROWS))
     return final_state(summary, archive.config.allowed_failures)

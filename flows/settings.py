@@ -11,7 +11,7 @@ from typing import Any, Literal, Self
 from audiorestore.config import find_config, from_mapping, load_config
 from audiorestore.restoration.pipeline import RestorationConfig
 
-# More threads than this wait for each other in Python rather than work.
+# Each file in work takes memory of its own.
 _MOST_FILES_AT_ONCE = 8
 # Each one more costs the client memory and the server's event queue room.
 _MOST_TASKS_AT_ONCE = 32
@@ -58,10 +58,10 @@ class BatchConfig:
 
     def __post_init__(self) -> None:
         whole = {
-            "files_per_task": self.files_per_task,
-            "in_flight": self.window,
-            "max_crashes": self.max_crashes,
             "concurrency": self.threads,
+            "in_flight": self.window,
+            "files_per_task": self.files_per_task,
+            "max_crashes": self.max_crashes,
         }
         for name, value in whole.items():
             if value < 1:

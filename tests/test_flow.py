@@ -459,14 +459,19 @@ def prefect_server() -> Iterator[None]:
         yield
 
 
+def batch_file(archive: Archive) -> Path:
+    path = archive.source.parent / "batch.yaml"
+    path.write_text(json.dumps(to_mapping(archive.config)))
+    return path
+
+
 @pytest.fixture
 def command(archive, prefect_server, capsys) -> Callable[..., tuple[int, dict[str, object]]]:
     """Return what runs the command, and gives its exit status and summary."""
-    settings = archive.source.parent / "batch.yaml"
-    settings.write_text(json.dumps(to_mapping(archive.config)))
+    settings = str(batch_file(archive))
 
     def call(*options: str) -> tuple[int, dict[str, object]]:
-        status = main([str(archive.source), str(archive.destination), "--config", str(settings), "--json", *options])
+        status = main([str(archive.source), str(archive.destination), "--config", settings, "--json", *options])
         return status, json.loads(capsys.readouterr().out)
 
     return call
@@ -490,6 +495,27 @@ def test_the_command_says_by_its_exit_status_that_a_file_failed(archive, command
     status, summary = command("--strength", "12")
     assert status == 1
     assert (summary["restored"], summary["failed"]) == (6, 1)
+
+
+@pytest.mark.slow
+def test_the_command_puts_its_work_down_when_it_is_interrupted(archive, command, monkeypatch, capsys):
+    began: list[float] = []
+
+    def endless(job, config, restorer, *, force, progress):
+        if not began:
+            os.kill(os.getpid(), signal.SIGINT)
+        began.append(time.monotonic())
+        while time.monotonic() < began[0] + 60:
+            progress(0, 1)
+            time.sleep(0.01)
+        raise AssertionError("nobody told it to stop")
+
+    monkeypatch.setattr(one_file, "run_job", endless)
+    assert main([str(archive.source), str(archive.destination), "--config", str(batch_file(archive))]) == 130
+    assert "the same command goes on from here" in capsys.readouterr().err
+    assert {row.status for row in rows(archive)} == {"pending"}
+    monkeypatch.undo()
+    assert command()[0] == 0
 
 
 @pytest.mark.slow

@@ -86,6 +86,14 @@ def test_the_folder_of_results_is_not_searched(tmp_path):
     assert relative(scan([tmp_path], exclude=tmp_path / "not yet there")) == ["a.wav", "restored/a.wav"]
 
 
+def test_results_into_the_source_are_refused_rather_than_nothing_found(tmp_path):
+    make(tmp_path, "a.wav")
+    found = scan([tmp_path], exclude=tmp_path)
+    assert relative(found) == ["a.wav"]
+    with pytest.raises(OutputError):
+        plan_outputs(found.files, tmp_path)
+
+
 def test_odd_names(tmp_path):
     names = [os.fsdecode(b"\xff.wav"), "a\nb.wav", " .wav", "ä.wav"]
     make(tmp_path, *names)

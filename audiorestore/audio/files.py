@@ -37,9 +37,9 @@ from audiorestore.errors import InputError, OutputError
 Frames = npt.NDArray[np.float32]  # [T, C], as libsndfile wants it; nowhere else in the program
 Overflow = Literal["clip", "error"]
 
-# Samples per call of libsndfile. Its Vorbis encoder keeps a whole write on the stack and overflows it.
-_READ_BLOCK = 65_536
-_WRITE_BLOCK = 4_096
+# Samples per call of libsndfile. The Vorbis encoder keeps all that it is given on the stack, and overflows it.
+_BLOCK = 65_536
+_LOSSY_BLOCK = 4_096
 
 # Subtypes in which libsndfile finds any sample exactly. In MP3, Vorbis and Opus it lands beside it now and then,
 # and in some ADPCM it cannot seek at all; nor in two containers that are made of blocks.
@@ -244,7 +244,8 @@ class FileWriter:
         if samples.shape[1] == 0:
             return samples
         self._check(samples)
-        kept = [self._write_block(block) for block in torch.split(samples, _WRITE_BLOCK, dim=1)]
+        size = _LOSSY_BLOCK if self.info.subtype in LOSSY else _BLOCK
+        kept = [self._write_block(block) for block in torch.split(samples, size, dim=1)]
         self.written += samples.shape[1]
         return torch.cat(kept, dim=1)
 
@@ -453,7 +454,7 @@ def _spool(
     spool = stack.enter_context(tempfile.TemporaryFile(prefix="audiorestore-"))  # noqa: SIM115 - the stack closes it
     decoded = 0
     try:
-        while len(frames := sound.read(_READ_BLOCK, dtype="float32", always_2d=True)):
+        while len(frames := sound.read(_BLOCK, dtype="float32", always_2d=True)):
             spool.write(frames.tobytes())
             decoded += len(frames)
     except soundfile.SoundFileError as error:

@@ -29,12 +29,14 @@ def quantise(samples: Tensor, bits: int) -> Quantised:
         bits: 8 to 32.
     """
     full_scale = 2.0 ** (bits - 1)
-    rounded = torch.round(samples.double() * full_scale)
-    overs = int(((rounded < -full_scale) | (rounded > full_scale - 1)).sum())
-    whole = rounded.clamp(-full_scale, full_scale - 1).long() << (32 - bits)
-    return Quantised(whole.to(torch.int32), overs)
+    # Up to 24 bits all of this is exact in float32, where full_scale - 1 is still a number of its own.
+    scaled = samples * full_scale if bits <= 24 else samples.double() * full_scale
+    rounded = torch.round(scaled)
+    limited = rounded.clamp(-full_scale, full_scale - 1)
+    overs = int(torch.count_nonzero(limited != rounded))
+    return Quantised(limited.to(torch.int32) << (32 - bits), overs)
 
 
 def dequantise(whole: Tensor) -> Tensor:
     """Return integers that fill 32 bits as float32 samples; up to 24 bits the inverse of `quantise`, exactly."""
-    return (whole.double() / 2.0**31).float()
+    return whole.float() / 2.0**31

@@ -112,7 +112,8 @@ class _Search:
         self.files: dict[Path, FoundFile] = {}
         self.skipped = 0
         self.problems: list[InputError] = []
-        self._entered = {_identity(exclude)} if exclude is not None and exclude.is_dir() else set()
+        self._entered: set[tuple[int, int]] = set()
+        self._excluded = _identity(exclude) if exclude is not None and exclude.is_dir() else None
 
     def add(self, source: Path) -> None:
         """Take a file, or all the sound below a folder."""
@@ -124,7 +125,9 @@ class _Search:
         if not stat.S_ISDIR(mode):
             self._take(FoundFile(source, Path(source.name)))
             return
-        for path in self._walk(source):
+        # Where results are to go into the source itself, it is searched all the same, and the plan will refuse.
+        excluded = None if _identity(source) == self._excluded else self._excluded
+        for path in self._walk(source, excluded):
             if path.suffix.lower() in SOUND_SUFFIXES:
                 self._take(FoundFile(path, path.relative_to(source)))
             else:
@@ -133,11 +136,11 @@ class _Search:
     def _take(self, found: FoundFile) -> None:
         self.files.setdefault(found.path.absolute(), found)
 
-    def _walk(self, folder: Path) -> Iterator[Path]:
+    def _walk(self, folder: Path, excluded: tuple[int, int] | None) -> Iterator[Path]:
         """Yield the visible files below a folder that has not been entered yet."""
         try:
             identity = _identity(folder)
-            if identity in self._entered:
+            if identity in self._entered or identity == excluded:
                 return
             self._entered.add(identity)
             with os.scandir(folder) as entries:
@@ -149,7 +152,7 @@ class _Search:
             if entry.name.startswith("."):
                 continue
             if entry.is_dir():
-                yield from self._walk(folder / entry.name)
+                yield from self._walk(folder / entry.name, excluded)
             else:
                 yield folder / entry.name
 

@@ -1,147 +1,190 @@
-"""Clipped peaks: found by their flat tops, rebuilt by sparsity; every sample that was not clipped stays bit for bit.
+"""Hard clipping: found in the statistics of a recording's peaks, mended by sparsity.
 
-A hard-clipped recording holds many runs of samples at its very extreme that are entered and left with a jump; the
-rounded top of an ordinary wave comes near its extreme gradually. Rebuilding looks for the spectrum with the fewest
-lines that agrees with the reliable samples and lies beyond the clip level where samples were cut off.
+A clipped recording has a wall: one level that thousands of samples reach and none passes, and they stay
+there for several samples at a time. Peaks that were never clipped thin out towards the highest one.
 
-Source: Kitic et al., "Sparsity and cosparsity for audio declipping: a flexible non-convex approach", LVA/ICA 2015
-(A-SPADE); Zaviska et al., "A proper version of synthesis-based sparse audio declipper", ICASSP 2019.
+What the wall cut off is estimated as A-SPADE does (Kitic, Bertin and Gribonval 2015; Zaviska et al. 2018): of
+all signals that agree with the samples below the wall and lie beyond it at the clipped ones, take the one
+whose spectrum is sparse, by alternating between the two conditions (ADMM). Three things differ from the
+original. The sparsity is set by a threshold that falls by the same factor each time, with an empirical Wiener
+gain, not by a count of coefficients: no sorting, and all frames advance together. The threshold rises with
+frequency, because programme falls off there while the harmonics of clipping do not. And frames of two
+lengths are solved and averaged: short ones suit speech, long ones music, and the mean of two estimates with
+different errors is better than either. Only clipped samples are replaced.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
-import scipy.fft
+import numpy.typing as npt
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from audiorestore.audio.signal import Source, read_padded
 from audiorestore.damage.windows import WindowCache
 
-Real = NDArray[np.float32]
-Bool = NDArray[np.bool_]
-
-BLOCK_SAMPLES = 1 << 19
+BINS_PER_OCTAVE = 512  # a bin is 0.14 % wide: a 16-bit step at -26 dBFS
+OCTAVES = 24
+FRAMES_PER_GROUP = 32  # solved together; groups lie at fixed places, so that results do not depend on the reader
 
 
 @dataclass(frozen=True)
 class DeclipConfig:
-    """When a recording counts as clipped, and how hard to try.
+    """How clipping is looked for and mended.
 
     Args:
-        tolerance: how far under the extreme a sample still counts as cut off, as a share of the extreme (and at least
-            one step of 16 bits).
-        jump: a run is a clipped top if its neighbours lie this many tolerances under it.
-        evidence: least number of samples in such runs, and ``share`` of them among all samples at the extreme.
-        frame: samples of a frame of the rebuilding. sparsity_step: spectral lines added at each iteration.
-        precision: distance at which a frame (scaled to peak 1) counts as solved. iterations: at most.
+        quietest: walls below this level (full scale 1.0) are not looked for.
+        wall_width: width of a wall, as a fraction of its level: rounding and faint noise are inside.
+        wall_density: how many times denser than the levels right below it a wall is, at least.
+        wall_samples: fewest samples on a wall.
+        flatness: share of the wall's samples whose neighbour before is on the wall too, at least.
+        jumps: share of the wall's runs that start from the other side of zero, at most; square waves do that.
+        frame_seconds: lengths of the frames; rounded to powers of two samples.
+        overlaps: frames over each sample, for each length.
+        iterations: steps of the solver.
+        decay: factor of the threshold from step to step.
+        tilt: the threshold rises as (1 + f / 1 kHz) to this power.
+        highest_peak: no sample is raised to more than this multiple of the wall.
     """
 
-    tolerance: float = 2e-4
-    jump: float = 6.0
-    evidence: int = 24
-    share: float = 0.5
-    frame: int = 2048
-    sparsity_step: int = 4
-    precision: float = 0.2
-    iterations: int = 500
+    quietest: float = 0.003
+    wall_width: float = 0.005
+    wall_density: float = 10.0
+    wall_samples: int = 50
+    flatness: float = 0.3
+    jumps: float = 0.5
+    frame_seconds: tuple[float, ...] = (0.05, 0.2)
+    overlaps: tuple[int, ...] = (4, 2)
+    iterations: int = 100
+    decay: float = 0.93
+    tilt: float = 0.5
+    highest_peak: float = 8.0
 
 
 @dataclass(frozen=True)
-class ClipPlan:
-    """Where a recording is cut off.
+class Wall:
+    """A level at which one side of one channel is clipped.
 
     Args:
-        low, high: clip levels by channel; ``None`` on a side that is not clipped.
-        clipped: samples at these levels, all channels.
+        level: samples at or beyond it are clipped; positive on both sides.
+        samples: how many there are.
+        density: how many times denser it is than the levels below it.
     """
 
-    low: tuple[float | None, ...]
-    high: tuple[float | None, ...]
-    clipped: int
-    config: DeclipConfig = DeclipConfig()
+    level: float
+    samples: int
+    density: float
 
 
-def analyse_clipping(source: Source, config: DeclipConfig | None = None) -> ClipPlan | None:
-    """Return the clip levels of a recording, or ``None`` if it shows no sign of hard clipping.
+@dataclass(frozen=True)
+class DeclipPlan:
+    """Clipping that a recording was found to have: for each channel the wall above and below, or None."""
 
-    Reads the source twice, in blocks: for the extremes, then for what happens there.
-    """
-    config = config or DeclipConfig()
-    lowest = np.full(source.channels, np.inf)
-    highest = np.full(source.channels, -np.inf)
-    for block in _blocks(source):
-        lowest, highest = np.minimum(lowest, block.min(axis=1)), np.maximum(highest, block.max(axis=1))
-    high_tops = [_Tops(level, config) for level in highest]
-    low_tops = [_Tops(-level, config) for level in lowest]
-    for block in _blocks(source):
-        for channel, samples in enumerate(block):
-            high_tops[channel].add(samples)
-            low_tops[channel].add(-samples)
-    high = tuple(tops.level if tops.clipped else None for tops in high_tops)
-    low = tuple(-tops.level if tops.clipped else None for tops in low_tops)
-    if all(level is None for level in (*high, *low)):
-        return None
-    return ClipPlan(low, high, sum(tops.touching for tops in (*high_tops, *low_tops) if tops.clipped), config)
-
-
-class _Tops:
-    """Count the samples at one channel's positive extreme, and those of them in flat tops with steep sides."""
-
-    def __init__(self, level: float, config: DeclipConfig) -> None:
-        self.level = float(level)
-        self.touching = 0
-        self._flat = 0
-        self._config = config
-        self._tolerance = _tolerance(self.level, config)
-        self._rest = np.zeros(0, np.float32)
-
-    def add(self, samples: Real) -> None:
-        """Take in the next samples [T]; a run at the end waits for the next block."""
-        joined = np.concatenate([self._rest, samples])
-        at_top = joined >= self.level - self._tolerance
-        # Keep an open run, and the sample before it, for the next block.
-        open_run = int(np.argmin(at_top[::-1])) if not at_top.all() else len(at_top)
-        self._rest = joined[len(joined) - min(open_run + 1, len(joined)) :]
-        done = at_top[: len(joined) - open_run]
-        edges = np.flatnonzero(np.diff(done.astype(np.int8), prepend=0, append=0))
-        for start, stop in edges.reshape(-1, 2):
-            self.touching += int(stop - start)
-            if start == 0 or stop - start < 2:
-                continue
-            sides = max(float(joined[start - 1]), float(joined[stop]))
-            if self.level - sides > self._config.jump * self._tolerance:
-                self._flat += int(stop - start)
+    above: tuple[Wall | None, ...]
+    below: tuple[Wall | None, ...]
+    config: DeclipConfig = field(default_factory=DeclipConfig)
 
     @property
-    def clipped(self) -> bool:
-        """Whether these tops are what clipping leaves."""
-        return (
-            self.level > 0 and self._flat >= self._config.evidence and self._flat >= self._config.share * self.touching
+    def samples(self) -> int:
+        """Clipped samples of all channels."""
+        return sum(wall.samples for wall in (*self.above, *self.below) if wall is not None)
+
+
+def analyse_clipping(source: Source, config: DeclipConfig | None = None) -> DeclipPlan | None:
+    """Return the walls of a recording, or None where it has none; one pass over blocks of a second."""
+    config = config or DeclipConfig()
+    count = _PeakCount(source.channels)
+    for start in range(0, source.n_samples, source.sample_rate):
+        # One sample from before the block: what a sample's neighbour was.
+        count.add(read_padded(source, start - 1, min(start + source.sample_rate, source.n_samples)).numpy())
+    above, below = ([count.wall(channel, side, config) for channel in range(source.channels)] for side in (0, 1))
+    if not any(above) and not any(below):
+        return None
+    return DeclipPlan(tuple(above), tuple(below), config)
+
+
+class _PeakCount:
+    """Histograms over levels, on a logarithmic scale, of each channel and side.
+
+    ``all``: every sample; ``flat``: those whose neighbour before has the same level; ``jumped``: those whose
+    neighbour before lies beyond the opposite half level.
+    """
+
+    def __init__(self, channels: int) -> None:
+        shape = (channels, 2, OCTAVES * BINS_PER_OCTAVE)
+        self.all, self.flat, self.jumped = (np.zeros(shape, np.int64) for _ in range(3))
+
+    def add(self, samples: npt.NDArray[np.float32]) -> None:
+        """Count a block [C, 1 + T]; its first sample is only a neighbour."""
+        for channel, row in enumerate(samples):
+            for side, signed in enumerate((row, -row)):
+                # Nothing far below a block's highest sample can be a wall.
+                here = np.flatnonzero(signed[1:] > 0.25 * signed.max(initial=0.0)) + 1
+                level, before = signed[here], signed[here - 1]
+                bins = _bin(level)
+                near = np.abs(level - before) <= 0.002 * level
+                for counts, wanted in (
+                    (self.all, slice(None)),
+                    (self.flat, near),
+                    (self.jumped, before < -0.5 * level),
+                ):
+                    counts[channel, side] += np.bincount(bins[wanted], minlength=counts.shape[2])
+
+    def wall(self, channel: int, side: int, config: DeclipConfig) -> Wall | None:
+        """Return the wall at the highest level of a side, if it is one."""
+        every, flat, jumped = (counts[channel, side] for counts in (self.all, self.flat, self.jumped))
+        if not every.any():
+            return None
+        end = int(np.flatnonzero(every)[-1]) + 1
+        width = max(2, round(np.log2(1 + config.wall_width) * BINS_PER_OCTAVE))
+        foot = end - width
+        around = foot - 16 * width
+        if around < 0:
+            return None
+        samples = int(every[foot:end].sum())
+        density = samples / width / max(every[around:foot].mean(), 1 / width)
+        level = float(_level(foot))
+        flat_samples, jumps = int(flat[foot:end].sum()), int(jumped[foot:end].sum())
+        is_wall = (
+            level >= config.quietest
+            and samples >= config.wall_samples
+            and density >= config.wall_density
+            and flat_samples >= config.flatness * samples
+            and jumps <= config.jumps * (samples - flat_samples)
         )
+        return Wall(level, samples, float(density)) if is_wall else None
+
+
+def _bin(level: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
+    """Return the histogram bin of positive levels; the bins end at 16 times full scale."""
+    place = (np.log2(level) + (OCTAVES - 4)) * BINS_PER_OCTAVE
+    return np.clip(place, 0, OCTAVES * BINS_PER_OCTAVE - 1).astype(np.int64)
+
+
+def _level(place: int) -> float:
+    """Return the lowest level of a bin."""
+    return float(2.0 ** (place / BINS_PER_OCTAVE - (OCTAVES - 4)))
 
 
 class Declipped:
-    """A `Source` whose clipped samples are rebuilt; they may exceed full scale, as the sound once did.
+    """A `Source` with the peaks that ``plan``'s walls cut off estimated again; all other samples are bit-equal.
 
-    Frames lie on the grid of half a frame and are solved in blocks of a fixed number of frames, so the result does not
-    depend on what is read.
+    Mended peaks lie beyond the wall, so they may exceed full scale where the wall stood there.
     """
 
-    FRAMES = 32
-
-    def __init__(self, source: Source, plan: ClipPlan) -> None:
-        if len(plan.high) != source.channels:
-            raise ValueError(f"plan: expected {source.channels} channels, found {len(plan.high)}")
+    def __init__(self, source: Source, plan: DeclipPlan) -> None:
+        if len(plan.above) != source.channels or len(plan.below) != source.channels:
+            raise ValueError(f"plan: expected {source.channels} channels, found {len(plan.above)}")
         self._source = source
-        self._plan = plan
-        self._hop = plan.config.frame // 2
-        self._window = np.sqrt(np.hanning(plan.config.frame + 1)[:-1]).astype(np.float32)
-        self._solved: WindowCache[Tensor] = WindowCache(self._solve, size=4)
+        highest = [[wall.level if wall else torch.inf] for wall in plan.above]
+        lowest = [[-wall.level if wall else -torch.inf] for wall in plan.below]
+        self._walls = _Walls(torch.tensor(highest), torch.tensor(lowest), plan.config.highest_peak)
+        self._solvers = [
+            _Solver(source, self._walls, plan.config, seconds, overlap)
+            for seconds, overlap in zip(plan.config.frame_seconds, plan.config.overlaps, strict=True)
+        ]
 
     @property
     def sample_rate(self) -> int:
@@ -159,97 +202,105 @@ class Declipped:
         return self._source.n_samples
 
     def read(self, start: int, stop: int) -> Tensor:
-        """Return samples [C, stop - start]."""
-        length = self.FRAMES * self._hop
-        parts = [torch.empty(self.channels, 0)]
-        for number in range(start // length, -(-stop // length)):
-            first = number * length
-            block = self._solved[number]
-            parts.append(block[:, max(start - first, 0) : stop - first])
-        return torch.cat(parts, dim=1)
-
-    def _solve(self, number: int) -> Tensor:
-        """Return block ``number``, [C, FRAMES * hop] or what is left of the recording.
-
-        Frame i covers hops i - 1 and i, so the hops of a block need one frame more than it has hops.
-        """
-        length = self.FRAMES * self._hop
-        first = number * length
-        span = read_padded(self._source, first - self._hop, first + length + self._hop).numpy()
-        rebuilt = np.stack(
-            [
-                self._rebuild(samples, *levels)
-                for samples, *levels in zip(span, self._plan.low, self._plan.high, strict=True)
-            ]
-        )
-        kept = rebuilt[:, self._hop : self._hop + min(length, self.n_samples - first)]
-        return torch.from_numpy(np.ascontiguousarray(kept))
-
-    def _rebuild(self, samples: Real, low: float | None, high: float | None) -> Real:
-        config = self._plan.config
-        over = np.zeros(samples.shape, np.bool_) if high is None else samples >= high - _tolerance(high, config)
-        under = np.zeros(samples.shape, np.bool_) if low is None else samples <= low + _tolerance(-low, config)
-        cut = over | under
-        if not cut.any():
+        """Return samples [C, stop - start]; the same whatever else is read."""
+        samples = self._source.read(start, stop)
+        above, below = self._walls.touched(samples)
+        if not (above | below).any():
             return samples
-        places = np.arange(self.FRAMES + 1) * self._hop
-        places = places[[bool(cut[place : place + config.frame].any()) for place in places]]
-        grid = places[:, None] + np.arange(config.frame)
-        frames = samples[grid]
-        scale = np.abs(frames).max(axis=1, keepdims=True)
-        windowed = frames * self._window / scale
-        solved = sparsest(windowed, over[grid], under[grid], config) * scale * self._window
-        summed = np.zeros_like(samples)
-        for place, frame in zip(places, solved, strict=True):
-            summed[place : place + config.frame] += frame
-        return np.where(cut, summed, samples)
+        estimate = torch.stack([solver.estimate(start, stop) for solver in self._solvers]).mean(dim=0)
+        low, high = self._walls.bounds(samples)
+        return torch.where(above | below, estimate.clamp(low, high), samples)
 
 
-def sparsest(frames: Real, over: Bool, under: Bool, config: DeclipConfig) -> Real:
-    """Return the frames [B, L] with their cut-off samples rebuilt by A-SPADE.
+@dataclass(frozen=True)
+class _Walls:
+    """Where each channel is clipped: [C, 1] each; infinite where a side is not."""
 
-    The transform is the DFT of the frame padded to twice its length, a tight frame of redundancy two: ``k`` spectral
-    lines are kept, the samples are projected onto what is known of them, and ``k`` grows until both agree.
+    highest: Tensor
+    lowest: Tensor
+    furthest: float
 
-    Args:
-        over, under: samples cut off at the top and at the bottom, [B, L].
+    def touched(self, samples: Tensor) -> tuple[Tensor, Tensor]:
+        """Tell which samples [C, T] are clipped above and below."""
+        return samples >= self.highest, samples <= self.lowest
+
+    def bounds(self, samples: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the least and the greatest value, [C, T], that each sample may have had before clipping."""
+        above, below = self.touched(samples)
+        low = torch.where(below, self.furthest * self.lowest, samples)
+        high = torch.where(above, self.furthest * self.highest, samples)
+        return torch.minimum(low, samples), torch.maximum(high, samples)
+
+
+class _Solver:
+    """Estimates of clipped samples from frames of one length, in groups at fixed places."""
+
+    def __init__(self, source: Source, walls: _Walls, config: DeclipConfig, seconds: float, overlap: int) -> None:
+        self._source, self._walls, self._config = source, walls, config
+        self._size = 2 ** round(np.log2(seconds * source.sample_rate))
+        self._hop = self._size // overlap
+        self._stride = FRAMES_PER_GROUP * self._hop  # from group to group
+        self._length = self._stride + self._size - self._hop
+        # Hann windows at this overlap add up to overlap / 2.
+        self._window = torch.hann_window(self._size, dtype=torch.float32)
+        self._groups: WindowCache[Tensor | None] = WindowCache(self._group, size=4)
+
+    def estimate(self, start: int, stop: int) -> Tensor:
+        """Return samples [C, stop - start] that mean something at clipped places only."""
+        total = torch.zeros(self._source.channels, stop - start)
+        # Group g holds the frames that begin at (32 g + i) hop, i = 0 .. 31, less one frame.
+        for number in range(
+            (start + self._size - self._length) // self._stride, (stop + self._size) // self._stride + 1
+        ):
+            first = number * self._stride - self._size
+            left, right = max(start, first), min(stop, first + self._length)
+            if left < right and (group := self._groups[number]) is not None:
+                total[:, left - start : right - start] += group[:, left - first : right - first]
+        return total
+
+    def _group(self, number: int) -> Tensor | None:
+        """Return the sum of a group's mended frames, [C, length]; None: nothing in it is clipped."""
+        first = number * self._stride - self._size
+        samples = read_padded(self._source, first, first + self._length)
+        above, below = self._walls.touched(samples)
+        frames, clipped = self._frames(samples), self._frames(above | below).any(dim=2)
+        if not clipped.any():
+            return None
+        low, high = (self._frames(bound) * self._window for bound in self._walls.bounds(samples))
+        mended = torch.zeros_like(frames)
+        mended[clipped] = _sparse_within(
+            (frames * self._window)[clipped], low[clipped], high[clipped], self._source.sample_rate, self._config
+        )
+        total = torch.zeros_like(samples)
+        for index in range(FRAMES_PER_GROUP):
+            total[:, index * self._hop : index * self._hop + self._size] += mended[:, index]
+        return total * (2 * self._hop / self._size)
+
+    def _frames(self, samples: Tensor) -> Tensor:
+        """Return frames [C, 32, size] of a group's samples [C, length]."""
+        return samples.unfold(1, self._size, self._hop)
+
+
+def _sparse_within(frames: Tensor, low: Tensor, high: Tensor, sample_rate: int, config: DeclipConfig) -> Tensor:
+    """Return frames [N, size] between bounds of the same shape whose spectra are sparse.
+
+    The spectrum is that of the frame padded to twice its length: a tight frame, so that the transform back of
+    a spectrum is also the nearest point to it. ADMM: ``spectra`` follow the frames, ``sparse`` is their
+    thresholded copy, ``debt`` what the two still disagree on.
     """
-    n_fft = 2 * frames.shape[1]
-    unit = np.float32(n_fft**-0.5)
-    endless = np.float32(1e9)
-    lower = np.where(under, -endless, frames)
-    upper = np.where(over, endless, frames)
-    result = frames.copy()
-    active = np.arange(len(frames))
-    estimate = frames
-    dual = np.zeros((len(frames), n_fft // 2 + 1), np.complex64)
-    for iteration in range(config.iterations):
-        lines = scipy.fft.rfft(estimate, n_fft, axis=1) * unit
-        sparse = _largest(lines + dual, 1 + iteration * config.sparsity_step)
-        wanted = scipy.fft.irfft((sparse - dual) / unit, n_fft, axis=1)[:, : frames.shape[1]]
-        estimate = np.clip(wanted, lower[active], upper[active]).astype(np.float32)
-        gap = scipy.fft.rfft(estimate, n_fft, axis=1) * unit - sparse
-        open_ = np.linalg.norm(gap, axis=1) > config.precision
-        result[active] = estimate
-        if not open_.any():
-            break
-        dual, estimate, active = (dual + gap)[open_], estimate[open_], active[open_]
-    return result
-
-
-def _largest(lines: NDArray[np.complex64], count: int) -> NDArray[np.complex64]:
-    """Keep the ``count`` strongest lines of each row."""
-    if count >= lines.shape[1]:
-        return lines
-    power = lines.real**2 + lines.imag**2
-    least = np.partition(power, -count, axis=1)[:, -count]
-    return np.where(power >= least[:, None], lines, 0)
-
-
-def _tolerance(level: float, config: DeclipConfig) -> float:
-    return max(config.tolerance * level, 1.1 / 32768)
-
-
-def _blocks(source: Source) -> Iterator[Real]:
-    for start in range(0, source.n_samples, BLOCK_SAMPLES):
-        yield source.read(start, min(start + BLOCK_SAMPLES, source.n_samples)).numpy()
+    size = 2 * frames.shape[1]
+    spectra = torch.fft.rfft(frames, n=size, norm="ortho")
+    hertz = torch.arange(spectra.shape[1]) * (sample_rate / size)
+    tilt = (1 + hertz / 1000) ** config.tilt
+    threshold = (spectra.abs() / tilt).amax(dim=1, keepdim=True) * tilt
+    debt = torch.zeros_like(spectra)
+    for _ in range(config.iterations):
+        wanted = spectra + debt
+        power = wanted.real.square() + wanted.imag.square()
+        sparse = wanted * (1 - threshold.square() / power.clamp_min(1e-30)).clamp_min(0)
+        nearest = torch.fft.irfft(sparse - debt, n=size, norm="ortho")[:, : frames.shape[1]]
+        frames = nearest.clamp(low, high)
+        spectra = torch.fft.rfft(frames, n=size, norm="ortho")
+        debt = debt + spectra - sparse
+        threshold = threshold * config.decay
+    return frames
