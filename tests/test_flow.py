@@ -198,6 +198,15 @@ def test_files_of_other_people_are_never_replaced(archive):
     assert run(configured(archive, force=True)).done == 6
 
 
+def test_a_residual_of_other_people_is_not_replaced_because_the_result_is_ours(archive):
+    run(archive)
+    theirs = archive.destination / f"{NAMES[0]}.residual.wav"
+    theirs.write_bytes(b"theirs")
+    summary = run(configured(archive, residual=True))
+    assert [failure.source for failure in summary.failures] == [NAMES[0]]
+    assert theirs.read_bytes() == b"theirs"
+
+
 def test_a_result_that_somebody_edited_is_theirs(archive):
     run(archive)
     edited = archive.destination / NAMES[0]

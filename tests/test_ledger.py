@@ -427,3 +427,15 @@ def test_only_a_process_that_can_be_seen_to_be_gone_is_dead():
     assert not replace(HERE, space="another container", pid=2**22).is_dead()
     assert replace(HERE, birth="1").is_dead()  # the number is used again
     assert dead_owner().is_dead()
+
+
+def test_a_killed_process_is_dead_before_anyone_buries_it():
+    script = "from audiorestore.records.lease import Owner; print(Owner.here(), flush=True); input()"
+    pipe = subprocess.PIPE
+    with subprocess.Popen([sys.executable, "-c", script], stdin=pipe, stdout=pipe, text=True) as process:
+        assert process.stdout is not None
+        owner = Owner.parse(process.stdout.readline().strip())
+        assert not owner.is_dead()
+        process.kill()
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        assert owner.is_dead()

@@ -25,8 +25,9 @@ from torch import Tensor
 from audiorestore.audio.signal import Source, read_padded
 from audiorestore.damage.windows import WindowCache
 
-BINS_PER_OCTAVE = 512  # a bin is 0.14 % wide: a 16-bit step at -26 dBFS
-OCTAVES = 24
+BINS_PER_OCTAVE = 512  # a bin is 0.14 % wide: a 16-bit step at -33 dBFS
+N_BINS = 24 * BINS_PER_OCTAVE
+LOWEST_OCTAVE = -20  # the bins reach up to 2 ** 4
 FRAMES_PER_GROUP = 32  # solved together; groups lie at fixed places, so that results do not depend on the reader
 
 
@@ -56,10 +57,10 @@ class DeclipConfig:
     flatness: float = 0.3
     jumps: float = 0.5
     frame_seconds: tuple[float, ...] = (0.05, 0.2)
-    overlaps: tuple[int, ...] = (4, 2)
-    iterations: int = 100
-    decay: float = 0.93
-    tilt: float = 0.5
+    overlaps: tuple[int, ...] = (4, 4)
+    iterations: int = 140
+    decay: float = 0.95
+    tilt: float = 0.4
     highest_peak: float = 8.0
 
 
@@ -113,7 +114,7 @@ class _PeakCount:
     """
 
     def __init__(self, channels: int) -> None:
-        shape = (channels, 2, OCTAVES * BINS_PER_OCTAVE)
+        shape = (channels, 2, N_BINS)
         self.all, self.flat, self.jumped = (np.zeros(shape, np.int64) for _ in range(3))
 
     def add(self, samples: npt.NDArray[np.float32]) -> None:
@@ -124,13 +125,9 @@ class _PeakCount:
                 here = np.flatnonzero(signed[1:] > 0.25 * signed.max(initial=0.0)) + 1
                 level, before = signed[here], signed[here - 1]
                 bins = _bin(level)
-                near = np.abs(level - before) <= 0.002 * level
-                for counts, wanted in (
-                    (self.all, slice(None)),
-                    (self.flat, near),
-                    (self.jumped, before < -0.5 * level),
-                ):
-                    counts[channel, side] += np.bincount(bins[wanted], minlength=counts.shape[2])
+                self.all[channel, side] += _histogram(bins)
+                self.flat[channel, side] += _histogram(bins[np.abs(level - before) <= 0.002 * level])
+                self.jumped[channel, side] += _histogram(bins[before < -0.5 * level])
 
     def wall(self, channel: int, side: int, config: DeclipConfig) -> Wall | None:
         """Return the wall at the highest level of a side, if it is one."""
@@ -145,7 +142,7 @@ class _PeakCount:
             return None
         samples = int(every[foot:end].sum())
         density = samples / width / max(every[around:foot].mean(), 1 / width)
-        level = float(_level(foot))
+        level = _lowest_level(foot)
         flat_samples, jumps = int(flat[foot:end].sum()), int(jumped[foot:end].sum())
         is_wall = (
             level >= config.quietest
@@ -153,19 +150,24 @@ class _PeakCount:
             and density >= config.wall_density
             and flat_samples >= config.flatness * samples
             and jumps <= config.jumps * (samples - flat_samples)
+            and samples < 0.9 * every.sum()  # a constant is no recording
         )
         return Wall(level, samples, float(density)) if is_wall else None
 
 
 def _bin(level: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
-    """Return the histogram bin of positive levels; the bins end at 16 times full scale."""
-    place = (np.log2(level) + (OCTAVES - 4)) * BINS_PER_OCTAVE
-    return np.clip(place, 0, OCTAVES * BINS_PER_OCTAVE - 1).astype(np.int64)
+    """Return the histogram bins of positive levels; those beyond the ends are counted in the last bin there."""
+    place = (np.log2(level) - LOWEST_OCTAVE) * BINS_PER_OCTAVE
+    return np.asarray(np.clip(place, 0, N_BINS - 1).astype(np.int64))
 
 
-def _level(place: int) -> float:
+def _lowest_level(place: int) -> float:
     """Return the lowest level of a bin."""
-    return float(2.0 ** (place / BINS_PER_OCTAVE - (OCTAVES - 4)))
+    return float(2.0 ** (place / BINS_PER_OCTAVE + LOWEST_OCTAVE))
+
+
+def _histogram(bins: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    return np.bincount(bins, minlength=N_BINS)
 
 
 class Declipped:
@@ -241,17 +243,14 @@ class _Solver:
         self._hop = self._size // overlap
         self._stride = FRAMES_PER_GROUP * self._hop  # from group to group
         self._length = self._stride + self._size - self._hop
-        # Hann windows at this overlap add up to overlap / 2.
         self._window = torch.hann_window(self._size, dtype=torch.float32)
         self._groups: WindowCache[Tensor | None] = WindowCache(self._group, size=4)
 
     def estimate(self, start: int, stop: int) -> Tensor:
         """Return samples [C, stop - start] that mean something at clipped places only."""
         total = torch.zeros(self._source.channels, stop - start)
-        # Group g holds the frames that begin at (32 g + i) hop, i = 0 .. 31, less one frame.
-        for number in range(
-            (start + self._size - self._length) // self._stride, (stop + self._size) // self._stride + 1
-        ):
+        # Group g reaches from g stride - size to g stride + stride - hop: its first frame ends where g stride begins.
+        for number in range((start + self._hop) // self._stride, (stop + self._size - 1) // self._stride + 1):
             first = number * self._stride - self._size
             left, right = max(start, first), min(stop, first + self._length)
             if left < right and (group := self._groups[number]) is not None:
@@ -271,10 +270,11 @@ class _Solver:
         mended[clipped] = _sparse_within(
             (frames * self._window)[clipped], low[clipped], high[clipped], self._source.sample_rate, self._config
         )
-        total = torch.zeros_like(samples)
+        total: Tensor = torch.zeros_like(samples)
         for index in range(FRAMES_PER_GROUP):
             total[:, index * self._hop : index * self._hop + self._size] += mended[:, index]
-        return total * (2 * self._hop / self._size)
+        total *= 2 * self._hop / self._size  # Hann windows at this overlap add up to half the overlap
+        return total
 
     def _frames(self, samples: Tensor) -> Tensor:
         """Return frames [C, 32, size] of a group's samples [C, length]."""
