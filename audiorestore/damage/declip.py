@@ -40,6 +40,7 @@ class DeclipConfig:
         wall_width: width of a wall, as a fraction of its level: rounding and faint noise are inside.
         wall_density: how many times denser than the levels right below it a wall is, at least.
         wall_samples: fewest samples on a wall.
+        share: share of a side's high samples that are on the wall, at most: a square wave's and a constant's all are.
         flatness: share of the wall's samples whose neighbour before is on the wall too, at least.
         jumps: share of the wall's runs that start from the other side of zero, at most; square waves do that.
         frame_seconds: lengths of the frames; rounded to powers of two samples.
@@ -54,6 +55,7 @@ class DeclipConfig:
     wall_width: float = 0.005
     wall_density: float = 10.0
     wall_samples: int = 50
+    share: float = 0.8
     flatness: float = 0.3
     jumps: float = 0.5
     frame_seconds: tuple[float, ...] = (0.05, 0.2)
@@ -144,10 +146,11 @@ class _PeakCount:
         density = samples / width / max(every[around:foot].mean(), 1 / width)
         level = _lowest_level(foot)
         flat_samples, jumps = int(flat[foot:end].sum()), int(jumped[foot:end].sum())
-        is_wall = (
+        is_wall = bool(
             level >= config.quietest
             and samples >= config.wall_samples
             and density >= config.wall_density
+            and samples <= config.share * every.sum()
             and flat_samples >= config.flatness * samples
             and jumps <= config.jumps * (samples - flat_samples)
             and samples < 0.9 * every.sum()  # a constant is no recording
