@@ -105,7 +105,7 @@ def test_only_clipped_samples_change_and_they_move_outwards() -> None:
 
 
 def test_peaks_may_pass_full_scale() -> None:
-    clean = 4 * _programme(3.0)
+    clean = 8 * _programme(3.0)
     assert _mend(_audio(clean.clip(-1, 1))).abs().max() > 1.1
 
 

@@ -55,7 +55,7 @@ class DeclipConfig:
     wall_width: float = 0.005
     wall_density: float = 10.0
     wall_samples: int = 50
-    share: float = 0.8
+    share: float = 0.95
     flatness: float = 0.3
     jumps: float = 0.5
     frame_seconds: tuple[float, ...] = (0.05, 0.2)
@@ -153,7 +153,6 @@ class _PeakCount:
             and samples <= config.share * every.sum()
             and flat_samples >= config.flatness * samples
             and jumps <= config.jumps * (samples - flat_samples)
-            and samples < 0.9 * every.sum()  # a constant is no recording
         )
         return Wall(level, samples, float(density)) if is_wall else None
 

@@ -16,7 +16,7 @@ from typing import Literal
 from torch import Tensor
 
 from audiorestore.audio.signal import Source
-from audiorestore.damage.declip import DeclipPlan, Declipped, analyse_clipping
+from audiorestore.damage.declip import Declipped, DeclipPlan, analyse_clipping
 from audiorestore.damage.hum import Dehummed, HumPlan, analyse_hum
 from audiorestore.models.checkpoint import DEFAULT_MODEL
 from audiorestore.restoration.restorer import ChunkConfig, Denoised, Restorer
