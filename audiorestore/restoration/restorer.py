@@ -5,8 +5,7 @@ hops of the network at its own rate. It is restored from a span that reaches ``c
 sides (less where the recording begins or ends) and cropped, never cross-faded. This grid is part of the
 definition of the result: whatever range is asked for, in whatever order, batch or process, a sample has the same
 value. Compared with one pass over the whole recording, the convolutions agree exactly once the context exceeds
-their reach, and the recurrences up to what they remember over the length of the context
-(``benchmarks/chunking.py`` states it in dB).
+their reach, and the recurrences up to what they remember over the length of the context.
 """
 
 from __future__ import annotations
