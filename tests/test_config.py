@@ -25,6 +25,7 @@ from audiorestore.config import (
 from audiorestore.damage.simulate import DamageRecipe
 from audiorestore.errors import AudioRestoreError, ConfigError, FileError, InputError, OutputError, printable
 from audiorestore.models.checkpoint import network_config
+from audiorestore.restoration.pipeline import RestorationConfig
 from audiorestore.training.trainer import TrainingConfig
 
 
@@ -140,6 +141,7 @@ def test_a_configuration_is_found_by_path_or_by_name(tmp_path: Path) -> None:
 LOADERS = {
     "damage": lambda path: load_config(DamageRecipe, path),
     "models": lambda path: network_config(read_yaml(path), where=str(path)),
+    "restore": lambda path: load_config(RestorationConfig, path),
     "training": lambda path: load_config(TrainingConfig, path),
 }
 
