@@ -13,7 +13,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from flows.environment import prepare
+from flows.environment import THREADS, prepare
 from flows.options import add_options, archive_of
 
 if TYPE_CHECKING:
@@ -72,6 +72,7 @@ def deploy(archive: Archive, *, name: str, pool: str, cron: str | None = None) -
         },
         concurrency_limit=ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW),
         work_pool_name=pool,
+        job_variables={"env": THREADS},
         entrypoint_type=EntrypointType.MODULE_PATH,
     )
     identity = deployment.apply()

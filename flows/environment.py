@@ -1,14 +1,18 @@
-"""What Prefect has to find in the environment before it is imported."""
+"""What has to be in the environment before prefect, numpy and torch are imported."""
 
 from __future__ import annotations
 
 import os
 
-DEFAULTS = {
-    # Without a server of one's own, Prefect starts one in the process; on a fresh database that takes longer than
-    # the 20 seconds it allows itself.
+# Files and the spans of a file share the cores. Threads within one operation, of which each is short, would mostly
+# spin and wait for each other: on two busy cores they doubled the processor time of a batch.
+THREADS = {"OMP_NUM_THREADS": "1"}
+
+PREFECT = {
+    # Without a server of one's own, Prefect starts one in the process; on a fresh database or a busy machine that
+    # takes longer than the 20 seconds it allows itself.
     "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "true",
-    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
+    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "300",
     # Nothing about an archive leaves the machine.
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "DO_NOT_TRACK": "1",
@@ -18,6 +22,6 @@ DEFAULTS = {
 
 
 def prepare() -> None:
-    """Set what is not set yet; to be called before the first import of prefect."""
-    for name, value in DEFAULTS.items():
+    """Set what is not set yet."""
+    for name, value in {**THREADS, **PREFECT}.items():
         os.environ.setdefault(name, value)

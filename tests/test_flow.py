@@ -390,8 +390,7 @@ def test_killed_at_any_moment_it_goes_on(archive, undisturbed):
     for _ in range(4):
         process = start(run, archive)
         time.sleep(moments.uniform(0, takes))
-        assert process.pid is not None
-        os.kill(process.pid, signal.SIGKILL)
+        process.kill()
         process.join()
     check_after_a_kill(archive, undisturbed)
 
