@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from audiorestore.audio.files import FileSource, FileWriter
-from audiorestore.audio.signal import AudioInfo, Source
+from audiorestore.audio.signal import AudioInfo, Source, blocks
 from audiorestore.config import to_mapping
 from audiorestore.errors import InputError, OutputError
 from audiorestore.models.checkpoint import load_checkpoint
@@ -24,7 +24,6 @@ from audiorestore.restoration.pipeline import (
     ahead,
     analyse,
     block_size,
-    blocks,
     restored,
 )
 from audiorestore.restoration.restorer import Restorer

@@ -54,11 +54,6 @@ def recipe_of_batch(archive: Archive) -> Recipe:
     return recipe(to_mapping(config.restore), model=model, residual=config.residual)
 
 
-def residual_of(result: Path) -> Path:
-    """Return where the residual of a result stands: beside it, full file name kept so that none collide."""
-    return result.with_name(f"{result.name}.residual.wav")
-
-
 def picture_of(result: Path) -> Path:
     """Return where the spectrograms of a result stand."""
     return result.with_name(f"{result.name}.png")

@@ -20,7 +20,8 @@ from audiorestore.audio.storage import plan_outputs, scan
 from audiorestore.errors import ConfigError, InputError, printable
 from audiorestore.records.lease import Owner
 from audiorestore.records.ledger import Found, Ledger, Row
-from flows.one_file import Report, Worker, job_of, loaded_restorer, recipe_of_batch, remove_parts, residual_of
+from audiorestore.records.record import residual_path
+from flows.one_file import Report, Worker, job_of, loaded_restorer, recipe_of_batch, remove_parts
 from flows.outcome import BatchResult, Failure, Plan, Summary
 from flows.settings import Archive, BatchConfig
 
@@ -192,7 +193,7 @@ def _find(archive: Archive) -> tuple[list[Found], tuple[str, ...]]:
                 size=status.st_size,
                 mtime_ns=status.st_mtime_ns,
                 output=os.fspath(output),
-                residual=os.fspath(residual_of(output)) if archive.config.residual else None,
+                residual=os.fspath(residual_path(output)) if archive.config.residual else None,
             )
         )
     return found, tuple(str(problem) for problem in problems)

@@ -15,12 +15,12 @@ import torch
 from torch import Tensor
 
 from audiorestore.audio.files import FileSource
-from audiorestore.audio.signal import Audio
+from audiorestore.audio.signal import Audio, blocks
 from audiorestore.errors import InputError, OutputError
 from audiorestore.jobs import Job, make_restorer, run_job
 from audiorestore.models.checkpoint import Checkpoint
 from audiorestore.records.record import Record, record_path
-from audiorestore.restoration.pipeline import Limited, RestorationConfig, ahead, analyse, blocks, restored
+from audiorestore.restoration.pipeline import Limited, RestorationConfig, ahead, analyse, restored
 from audiorestore.restoration.restorer import ChunkConfig, Restorer
 from tests.conftest import noise, tone
 

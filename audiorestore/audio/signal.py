@@ -6,7 +6,7 @@ integer exactly, so a sample that no stage changes is written back bit for bit.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -92,6 +92,41 @@ class Audio:
     def read(self, start: int, stop: int) -> Tensor:
         """Return samples [C, stop - start]."""
         return self.samples[:, start:stop]
+
+
+class StageSource:
+    """What stages of the pipeline have in common: each is a `Source` of the same shape over another one.
+
+    A subclass gives ``read``.
+    """
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+
+    @property
+    def sample_rate(self) -> int:
+        """Hz."""
+        return self._source.sample_rate
+
+    @property
+    def channels(self) -> int:
+        """Number of channels."""
+        return self._source.channels
+
+    @property
+    def n_samples(self) -> int:
+        """Samples per channel."""
+        return self._source.n_samples
+
+    def read(self, start: int, stop: int) -> Tensor:
+        """Return samples [C, stop - start]; the same whatever else is read."""
+        raise NotImplementedError
+
+
+def blocks(source: Source, size: int) -> Iterator[Tensor]:
+    """Yield a source from front to back in pieces [C, size], the last one shorter."""
+    for start in range(0, source.n_samples, size):
+        yield source.read(start, min(start + size, source.n_samples))
 
 
 def read_padded(source: Source, start: int, stop: int) -> Tensor:

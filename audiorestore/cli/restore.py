@@ -120,6 +120,7 @@ def _plan(sources: Sequence[Path], out: Path, *, residual: bool) -> tuple[list[J
     """
     from audiorestore.audio.storage import plan_outputs, scan
     from audiorestore.jobs import Job
+    from audiorestore.records.record import residual_path
 
     found = scan(sources, exclude=out)
     failed = [Outcome(Path(problem.path), reason=reason(problem, Path(problem.path))) for problem in found.problems]
@@ -128,15 +129,10 @@ def _plan(sources: Sequence[Path], out: Path, *, residual: bool) -> tuple[list[J
     if len(found.files) > 1 and out.is_file():
         raise ConfigError(f"{out}: expected a folder for {len(found.files)} results, found a file")
     jobs = [
-        Job(planned.source, planned.result, _residual_path(planned.result) if residual else None)
+        Job(planned.source, planned.result, residual_path(planned.result) if residual else None)
         for planned in plan_outputs(found.files, out)
     ]
     return jobs, failed
-
-
-def _residual_path(result: Path) -> Path:
-    """Return where the residual of a result stands: beside it, full file name kept so that none collide."""
-    return result.with_name(f"{result.name}.residual.wav")
 
 
 def _restore(

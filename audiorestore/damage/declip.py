@@ -22,7 +22,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from audiorestore.audio.signal import Source, read_padded
+from audiorestore.audio.signal import Source, StageSource, read_padded
 from audiorestore.damage.windows import WindowCache
 
 BINS_PER_OCTAVE = 512  # a bin is 0.14 % wide: a 16-bit step at -33 dBFS
@@ -172,7 +172,7 @@ def _histogram(bins: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     return np.bincount(bins, minlength=N_BINS)
 
 
-class Declipped:
+class Declipped(StageSource):
     """A `Source` with the peaks that ``plan``'s walls cut off estimated again; all other samples are bit-equal.
 
     Mended peaks lie beyond the wall, so they may exceed full scale where the wall stood there.
@@ -181,7 +181,7 @@ class Declipped:
     def __init__(self, source: Source, plan: DeclipPlan) -> None:
         if len(plan.above) != source.channels or len(plan.below) != source.channels:
             raise ValueError(f"plan: expected {source.channels} channels, found {len(plan.above)}")
-        self._source = source
+        super().__init__(source)
         highest = [[wall.level if wall else torch.inf] for wall in plan.above]
         lowest = [[-wall.level if wall else -torch.inf] for wall in plan.below]
         self._walls = _Walls(torch.tensor(highest), torch.tensor(lowest), plan.config.highest_peak)
@@ -189,21 +189,6 @@ class Declipped:
             _Solver(source, self._walls, plan.config, seconds, overlap)
             for seconds, overlap in zip(plan.config.frame_seconds, plan.config.overlaps, strict=True)
         ]
-
-    @property
-    def sample_rate(self) -> int:
-        """Hz."""
-        return self._source.sample_rate
-
-    @property
-    def channels(self) -> int:
-        """Number of channels."""
-        return self._source.channels
-
-    @property
-    def n_samples(self) -> int:
-        """Samples per channel."""
-        return self._source.n_samples
 
     def read(self, start: int, stop: int) -> Tensor:
         """Return samples [C, stop - start]; the same whatever else is read."""

@@ -28,7 +28,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from audiorestore.audio.signal import Source
+from audiorestore.audio.signal import Source, StageSource
 from audiorestore.damage.windows import WindowCache
 
 Real: TypeAlias = npt.NDArray[np.floating[Any]]
@@ -131,7 +131,7 @@ def analyse_hum(source: Source, config: HumConfig | None = None) -> HumPlan | No
     return max(present, key=lambda plan: plan.evidence * plan.spans_with_hum, default=None)
 
 
-class Dehummed:
+class Dehummed(StageSource):
     """A `Source` with the hum that ``plan`` describes subtracted.
 
     Spans in which the hum cannot be told from the programme stay as they are.
@@ -140,28 +140,13 @@ class Dehummed:
     def __init__(self, source: Source, plan: HumPlan) -> None:
         if len(plan.levels) != source.channels:
             raise ValueError(f"plan: expected {source.channels} channels, found {len(plan.levels)}")
-        self._source = source
+        super().__init__(source)
         self._plan = plan
         self._length = _span_length(source, plan.config)
         self._hop = round(plan.config.hop_seconds * source.sample_rate)
         self._window = np.hanning(2 * self._hop + 1)[:-1].astype(np.float32)
         self._fits: WindowCache[_Fit] = WindowCache(self._fit)
         self._faded: WindowCache[Tensor] = WindowCache(self._fade)
-
-    @property
-    def sample_rate(self) -> int:
-        """Hz."""
-        return self._source.sample_rate
-
-    @property
-    def channels(self) -> int:
-        """Number of channels."""
-        return self._source.channels
-
-    @property
-    def n_samples(self) -> int:
-        """Samples per channel."""
-        return self._source.n_samples
 
     def read(self, start: int, stop: int) -> Tensor:
         """Return samples [C, stop - start]; the same whatever else is read."""

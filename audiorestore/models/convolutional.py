@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from audiorestore.models.base import Denoiser
-from audiorestore.models.layers import Down, Up
+from audiorestore.models.layers import bins_of, decoder_of, encoder_of
 from audiorestore.spectral.stft import StftConfig
 
 
@@ -30,10 +30,7 @@ class ConvolutionalConfig:
     latent: int = 256
 
     def __post_init__(self) -> None:
-        if not len(self.channels) == len(self.kernels) == len(self.strides) > 0:
-            raise ValueError("channels, kernels and strides: expected the same number of levels, at least one")
-        if (self.stft.n_fft // 2) % torch.Size(self.strides).numel():
-            raise ValueError(f"strides: their product must divide {self.stft.n_fft // 2}")
+        bins_of(self)
 
 
 class ConvolutionalDenoiser(Denoiser):
@@ -49,27 +46,11 @@ class ConvolutionalDenoiser(Denoiser):
     def __init__(self, config: ConvolutionalConfig) -> None:
         super().__init__(config.stft)
         self.config = config
-        widths = (3, *config.channels)
-        outs = (config.head_channels, *config.channels)
-        bins = [config.stft.n_fft // 2]
-        for stride in config.strides:
-            bins.append(bins[-1] // stride)
-        levels = list(zip(range(len(config.channels)), config.kernels, config.strides, strict=True))
-        self.encoder = nn.Sequential(
-            *(
-                Down(widths[i], widths[i + 1], n_bins=bins[i], kernel=kernel, stride=stride)
-                for i, kernel, stride in levels
-            )
-        )
-        self.positions = bins[-1]
-        self.squeeze = nn.Linear(config.channels[-1] * bins[-1], config.latent)
-        self.spread = nn.Linear(config.latent, config.channels[-1] * bins[-1])
-        self.decoder = nn.Sequential(
-            *(
-                Up(widths[i + 1], outs[i], n_bins=bins[i + 1], kernel=kernel, stride=stride)
-                for i, kernel, stride in reversed(levels)
-            )
-        )
+        self.encoder = nn.Sequential(*encoder_of(config))
+        self.positions = bins_of(config)[-1]
+        self.squeeze = nn.Linear(config.channels[-1] * self.positions, config.latent)
+        self.spread = nn.Linear(config.latent, config.channels[-1] * self.positions)
+        self.decoder = nn.Sequential(*decoder_of(config))
         self.head = nn.Conv2d(config.head_channels, 2, 3, padding=1)
 
     def encode(self, features: Tensor) -> Tensor:

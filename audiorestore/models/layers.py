@@ -6,8 +6,81 @@ Feature maps are [B, C, N, F] (batch, channels, frames, frequencies), channels l
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Protocol
+
 import torch
 from torch import Tensor, nn
+
+from audiorestore.spectral.stft import StftConfig
+
+
+class Levels(Protocol):
+    """What the shapes of all networks share: one entry a level, outermost first; kernels and strides over frequency."""
+
+    @property
+    def stft(self) -> StftConfig:
+        """Frames of the spectrum."""
+        ...
+
+    @property
+    def channels(self) -> tuple[int, ...]:
+        """Channels after each level."""
+        ...
+
+    @property
+    def kernels(self) -> tuple[int, ...]:
+        """Kernel of each level."""
+        ...
+
+    @property
+    def strides(self) -> tuple[int, ...]:
+        """Stride of each level."""
+        ...
+
+    @property
+    def head_channels(self) -> int:
+        """Channels at full frequency resolution before the output layer."""
+        ...
+
+
+def bins_of(levels: Levels) -> list[int]:
+    """Return the number of frequencies at the input and after each level.
+
+    Raises:
+        ValueError: the levels do not fit each other or the spectrum.
+    """
+    if not len(levels.channels) == len(levels.kernels) == len(levels.strides) > 0:
+        raise ValueError("channels, kernels and strides: expected the same number of levels, at least one")
+    counts = [levels.stft.n_fft // 2]
+    for stride in levels.strides:
+        if counts[-1] % stride:
+            raise ValueError(f"strides: {counts[-1]} frequencies do not divide by {stride}")
+        counts.append(counts[-1] // stride)
+    return counts
+
+
+def encoder_of(levels: Levels) -> Iterator[Down]:
+    """Yield the convolutions that lead down, from three features to the innermost level."""
+    bins, widths = bins_of(levels), (3, *levels.channels)
+    for i, (kernel, stride) in enumerate(zip(levels.kernels, levels.strides, strict=True)):
+        yield Down(widths[i], widths[i + 1], n_bins=bins[i], kernel=kernel, stride=stride)
+
+
+def decoder_of(levels: Levels) -> Iterator[Up]:
+    """Yield the convolutions that lead back, from the innermost level to ``head_channels`` at all frequencies."""
+    bins, widths = bins_of(levels), (levels.head_channels, *levels.channels)
+    for i in reversed(range(len(levels.channels))):
+        yield Up(widths[i + 1], widths[i], n_bins=bins[i + 1], kernel=levels.kernels[i], stride=levels.strides[i])
+
+
+def identity_head(channels: int) -> nn.Conv2d:
+    """Return an output layer for `mask_and_add` over ``channels`` and the features, that starts near the identity."""
+    head = nn.Conv2d(channels + 3, 4, 3, padding=1)
+    with torch.no_grad():
+        head.weight.mul_(0.1)
+        head.bias.zero_()  # type: ignore[union-attr]
+    return head
 
 
 class FrameNorm(nn.Module):

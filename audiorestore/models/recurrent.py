@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from audiorestore.models.base import Denoiser, mask_and_add
-from audiorestore.models.layers import Down, MinimalRecurrence, Mlp, Up
+from audiorestore.models.layers import MinimalRecurrence, Mlp, bins_of, decoder_of, encoder_of, identity_head
 from audiorestore.spectral.stft import StftConfig
 
 
@@ -36,17 +36,7 @@ class RecurrentConfig:
     latent: int = 192
 
     def __post_init__(self) -> None:
-        if not len(self.channels) == len(self.kernels) == len(self.strides) > 0:
-            raise ValueError("channels, kernels and strides: expected the same number of levels, at least one")
-
-    def bins(self) -> list[int]:
-        """Return the number of frequencies at the input and after each level."""
-        counts = [self.stft.n_fft // 2]
-        for stride in self.strides:
-            if counts[-1] % stride:
-                raise ValueError(f"strides: {counts[-1]} frequencies do not divide by {stride}")
-            counts.append(counts[-1] // stride)
-        return counts
+        bins_of(self)
 
 
 class RecurrentDenoiser(Denoiser):
@@ -57,25 +47,13 @@ class RecurrentDenoiser(Denoiser):
     def __init__(self, config: RecurrentConfig) -> None:
         super().__init__(config.stft)
         self.config = config
-        bins = config.bins()
-        widths = (3, *config.channels)
-        outs = (config.head_channels, *config.channels)
-        levels = list(zip(range(len(config.channels)), config.kernels, config.strides, strict=True))
-        self.encoder = nn.ModuleList(
-            Down(widths[i], widths[i + 1], n_bins=bins[i], kernel=kernel, stride=stride) for i, kernel, stride in levels
-        )
+        self.encoder = nn.ModuleList(encoder_of(config))
         self.bottleneck = nn.ModuleList(
-            DualPathBlock(config.channels[-1], bins[-1], squeeze=config.squeeze, latent=config.latent)
+            DualPathBlock(config.channels[-1], bins_of(config)[-1], squeeze=config.squeeze, latent=config.latent)
             for _ in range(config.n_blocks)
         )
-        self.decoder = nn.ModuleList(
-            Up(widths[i + 1], outs[i], n_bins=bins[i + 1], kernel=kernel, stride=stride)
-            for i, kernel, stride in reversed(levels)
-        )
-        self.head = nn.Conv2d(config.head_channels + 3, 4, 3, padding=1)
-        with torch.no_grad():  # start near the identity
-            self.head.weight.mul_(0.1)
-            self.head.bias.zero_()  # type: ignore[union-attr]
+        self.decoder = nn.ModuleList(decoder_of(config))
+        self.head = identity_head(config.head_channels)
 
     def encode(self, features: Tensor) -> Tensor:
         """Return the full-band latent of the last block, [B, N, latent]."""

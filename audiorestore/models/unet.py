@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from audiorestore.models.base import Denoiser, mask_and_add
-from audiorestore.models.layers import Down, Up
+from audiorestore.models.layers import bins_of, decoder_of, encoder_of, identity_head
 from audiorestore.spectral.stft import StftConfig
 
 
@@ -30,10 +30,7 @@ class UNetConfig:
     head_channels: int = 16
 
     def __post_init__(self) -> None:
-        if not len(self.channels) == len(self.kernels) == len(self.strides) > 0:
-            raise ValueError("channels, kernels and strides: expected the same number of levels, at least one")
-        if (self.stft.n_fft // 2) % torch.Size(self.strides).numel():
-            raise ValueError(f"strides: their product must divide {self.stft.n_fft // 2}")
+        bins_of(self)
 
 
 class UNetDenoiser(Denoiser):
@@ -48,27 +45,13 @@ class UNetDenoiser(Denoiser):
     def __init__(self, config: UNetConfig) -> None:
         super().__init__(config.stft)
         self.config = config
-        widths = (3, *config.channels)
-        outs = (config.head_channels, *config.channels)
-        bins = [config.stft.n_fft // 2]
-        for stride in config.strides:
-            bins.append(bins[-1] // stride)
-        levels = list(zip(range(len(config.channels)), config.kernels, config.strides, strict=True))
-        self.encoder = nn.ModuleList(
-            Down(widths[i], widths[i + 1], n_bins=bins[i], kernel=kernel, stride=stride) for i, kernel, stride in levels
-        )
+        self.encoder = nn.ModuleList(encoder_of(config))
         bottom = config.channels[-1]
         self.bottom = nn.ModuleList(
             nn.Conv2d(bottom, bottom, 3, dilation=(dilation, 1), padding=(dilation, 1)) for dilation in config.dilations
         )
-        self.decoder = nn.ModuleList(
-            Up(widths[i + 1], outs[i], n_bins=bins[i + 1], kernel=kernel, stride=stride)
-            for i, kernel, stride in reversed(levels)
-        )
-        self.head = nn.Conv2d(config.head_channels + 3, 4, 3, padding=1)
-        with torch.no_grad():  # start near the identity
-            self.head.weight.mul_(0.1)
-            self.head.bias.zero_()  # type: ignore[union-attr]
+        self.decoder = nn.ModuleList(decoder_of(config))
+        self.head = identity_head(config.head_channels)
 
     @property
     def reach_frames(self) -> int:

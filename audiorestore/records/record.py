@@ -106,6 +106,11 @@ def record_path(result: Path) -> Path:
     return result.with_name(result.name + SUFFIX)
 
 
+def residual_path(result: Path) -> Path:
+    """Return where the residual of a result stands: beside it, full file name kept so that none collide."""
+    return result.with_name(f"{result.name}.residual.wav")
+
+
 def sha256_of(path: Path) -> str:
     """Return the SHA-256 of a file, read in pieces."""
     with path.open("rb") as file:

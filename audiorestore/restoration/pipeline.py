@@ -15,7 +15,7 @@ from typing import Literal
 
 from torch import Tensor
 
-from audiorestore.audio.signal import Source
+from audiorestore.audio.signal import Source, StageSource, blocks
 from audiorestore.damage.declip import Declipped, DeclipPlan, analyse_clipping
 from audiorestore.damage.hum import Dehummed, HumPlan, analyse_hum
 from audiorestore.models.checkpoint import DEFAULT_MODEL
@@ -93,47 +93,26 @@ def restored(source: Source, plan: Plan, config: RestorationConfig, restorer: Re
     return stage if stage is source else Limited(source, stage, strength_db=config.strength_db)
 
 
-class Limited:
+class Limited(StageSource):
     """A share of the original mixed back in, so that nothing is reduced by more than ``strength_db``."""
 
     def __init__(self, original: Source, processed: Source, *, strength_db: float) -> None:
-        self._original = original
+        super().__init__(original)
         self._processed = processed
         self._share = 10 ** (-strength_db / 20)
 
-    @property
-    def sample_rate(self) -> int:
-        """Hz."""
-        return self._original.sample_rate
-
-    @property
-    def channels(self) -> int:
-        """Number of channels."""
-        return self._original.channels
-
-    @property
-    def n_samples(self) -> int:
-        """Samples per channel."""
-        return self._original.n_samples
-
     def read(self, start: int, stop: int) -> Tensor:
         """Return samples [C, stop - start]; those that no stage changed stay bit for bit."""
-        original = self._original.read(start, stop)
+        original = self._source.read(start, stop)
         change = self._processed.read(start, stop) - original
         return original + (1 - self._share) * change
-
-
-def blocks(source: Source, size: int) -> Iterator[Tensor]:
-    """Yield a source from front to back in pieces [C, size], the last one shorter."""
-    for start in range(0, source.n_samples, size):
-        yield source.read(start, min(start + size, source.n_samples))
 
 
 def block_size(source: Source, config: RestorationConfig, restorer: Restorer | None) -> int:
     """Return how many samples to restore at a time: enough chunks to keep the device busy, and no more."""
     if restorer is None or not config.denoise:
         return 10 * source.sample_rate
-    chunk = Denoised(source, restorer, level=0.0).chunk
+    chunk = restorer.on_grid(config.chunks.chunk_seconds, source.sample_rate)
     return max(restorer.parallel // source.channels, 1) * chunk
 
 

@@ -23,7 +23,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from audiorestore.audio.signal import Source
+from audiorestore.audio.signal import Source, StageSource
 from audiorestore.errors import DependencyError
 from audiorestore.models.base import Denoiser
 from audiorestore.models.checkpoint import Checkpoint
@@ -102,6 +102,17 @@ class Restorer:
         """How many rows are worth handing over at once."""
         return (os.cpu_count() or 1) if self.device.type == "cpu" else self._batch
 
+    def on_grid(self, seconds: float, sample_rate: int) -> int:
+        """Return a length near ``seconds`` that is a whole number of hops at the network's rate, in source samples.
+
+        One hop at the network's rate is ``hop / ratio`` source samples; ``hop * numerator`` is the least common
+        multiple that is whole on both sides.
+        """
+        ratio = native_ratio(sample_rate, self.checkpoint.sample_rate)
+        hop = self.checkpoint.config.stft.hop_length
+        unit = hop * ratio.denominator // math.gcd(hop, ratio.numerator)
+        return max(round(seconds * sample_rate / unit), 1 if seconds else 0) * unit
+
     def change(self, spans: Sequence[Tensor], *, ratio: Fraction, level: float) -> list[Tensor]:
         """Return what the network changes in each span [C, T], at the spans' own rate.
 
@@ -152,7 +163,7 @@ class Restorer:
         return changed.float().cpu()
 
 
-class Denoised:
+class Denoised(StageSource):
     """A `Source` that reads another one through the network.
 
     Args:
@@ -162,30 +173,15 @@ class Denoised:
     """
 
     def __init__(self, source: Source, restorer: Restorer, *, level: float) -> None:
-        self._source = source
+        super().__init__(source)
         self._restorer = restorer
         self._level = level
         self._ratio = native_ratio(source.sample_rate, restorer.checkpoint.sample_rate)
         config = restorer.config
-        self.chunk = self._on_grid(config.chunk_seconds)
-        self.context = self._on_grid(config.context_seconds)
+        self.chunk = restorer.on_grid(config.chunk_seconds, source.sample_rate)
+        self.context = restorer.on_grid(config.context_seconds, source.sample_rate)
         self._kept: OrderedDict[int, Tensor] = OrderedDict()
         self._lock = threading.Lock()
-
-    @property
-    def sample_rate(self) -> int:
-        """Hz."""
-        return self._source.sample_rate
-
-    @property
-    def channels(self) -> int:
-        """Number of channels."""
-        return self._source.channels
-
-    @property
-    def n_samples(self) -> int:
-        """Samples per channel."""
-        return self._source.n_samples
 
     def read(self, start: int, stop: int) -> Tensor:
         """Return restored samples [C, stop - start]."""
@@ -219,16 +215,6 @@ class Denoised:
         return [
             (span + change)[:, start:stop] for span, change, (start, stop) in zip(spans, changes, edges, strict=True)
         ]
-
-    def _on_grid(self, seconds: float) -> int:
-        """Return a length near ``seconds`` that is a whole number of hops at the network's rate, in source samples.
-
-        One hop at the network's rate is ``hop / ratio`` source samples; ``hop * numerator`` is the least common
-        multiple that is whole on both sides.
-        """
-        hop = self._restorer.checkpoint.config.stft.hop_length
-        unit = hop * self._ratio.denominator // math.gcd(hop, self._ratio.numerator)
-        return max(round(seconds * self.sample_rate / unit), 1 if seconds else 0) * unit
 
 
 def _dtype(precision: Precision, device: torch.device) -> torch.dtype:
