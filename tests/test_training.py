@@ -16,11 +16,11 @@ import yaml
 
 from audiorestore.config import find_config, list_configs, load_config, to_mapping
 from audiorestore.damage.simulate import DamageRecipe
-from audiorestore.errors import ConfigError
-from audiorestore.models.checkpoint import load_checkpoint, network_mapping
+from audiorestore.errors import CheckpointError, ConfigError
+from audiorestore.models.checkpoint import Checkpoint, build, load_checkpoint, network_mapping, save_checkpoint
 from audiorestore.training.dataset import BankLibrary, PairConfig, PairMaker, PairPool, SoundBank
 from audiorestore.training.losses import LossConfig, RestorationLoss
-from audiorestore.training.optimiser import Muon, orthogonalise
+from audiorestore.training.optimiser import Muon, OptimiserConfig, orthogonalise
 from audiorestore.training.trainer import Progress, TrainingConfig, TrainingData, train
 from audiorestore.training.validation import CLEAN, Scores, evaluate
 from tests.conftest import TINY, noise
@@ -137,6 +137,35 @@ def test_a_branch_starts_where_the_other_run_stands(sounds: Path, config: Traini
         start_from=tmp_path / "trunk", report=lambda progress: steps.append(progress.step),
     )  # fmt: skip
     assert steps == [7, 8]
+
+
+def test_a_run_may_start_with_the_weights_of_a_checkpoint(
+    sounds: Path, config: TrainingConfig, tmp_path: Path
+) -> None:
+    cache = tmp_path / "cache"
+    train(config, data(sounds), tmp_path / "first", processes=1, cache=cache)
+    steps: list[int] = []
+    still = replace(config, optimiser=OptimiserConfig(matrix_rate=0.0, other_rate=0.0), seed=1)
+    train(
+        still, data(sounds), tmp_path / "second", processes=1, cache=cache,
+        start_from=tmp_path / "first" / "checkpoint", report=lambda progress: steps.append(progress.step),
+    )  # fmt: skip
+    assert steps == [1, 2, 3, 4, 5, 6]
+    first, second = weights(tmp_path / "first"), weights(tmp_path / "second")
+    for name, parameter in build(TINY).named_parameters():
+        torch.testing.assert_close(first[name], second[name], msg=name)
+        assert first[name].shape == parameter.shape
+
+
+@pytest.mark.parametrize("start", ["nowhere", "other"])
+def test_a_start_that_does_not_fit_is_refused(
+    sounds: Path, config: TrainingConfig, tmp_path: Path, start: str
+) -> None:
+    other = replace(TINY, latent=TINY.latent + 1)
+    weights = build(other).state_dict()
+    save_checkpoint(Checkpoint(other, weights, sample_rate=RATE, step=1), tmp_path / "other")
+    with pytest.raises((CheckpointError, ConfigError), match=start):
+        train(config, data(sounds), tmp_path / "run", processes=1, start_from=tmp_path / start)
 
 
 def test_time_limit_stops_and_saves(sounds: Path, config: TrainingConfig, tmp_path: Path) -> None:

@@ -38,7 +38,7 @@ def train(
     processes: Annotated[int | None, typer.Option(help="On a CPU; one a core if not given.", min=1)] = None,
     device: DeviceOption = "auto",
     start_from: Annotated[
-        Path | None, typer.Option("--from", help="Another run to branch off from.", metavar="RUN")
+        Path | None, typer.Option("--from", help="Run to branch off from, or checkpoint to start with.", metavar="RUN")
     ] = None,
     cache: Annotated[Path | None, typer.Option(help="Folder for decoded sound.", metavar="DIR")] = None,
     stop_after: Annotated[

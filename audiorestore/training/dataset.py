@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -292,7 +293,7 @@ def _decode(found: Sequence[tuple[Path, Path]], index: Path, data: Path, sample_
     manifests: dict[Path, dict[str, dict[str, str]]] = {}
     clips: list[Clip] = []
     end = 0
-    part = data.with_suffix(".part")
+    part = data.with_suffix(f".{os.getpid()}.part")  # another run may fill the same cache
     with part.open("wb") as file:
         for folder, path in found:
             row = manifests.setdefault(folder, _manifest(folder)).get(str(path.resolve()), {})

@@ -22,7 +22,14 @@ from torch import Tensor, nn
 from audiorestore.config import find_config, load_config, read_yaml, to_mapping
 from audiorestore.damage.simulate import DamageRecipe
 from audiorestore.errors import ConfigError
-from audiorestore.models.checkpoint import Checkpoint, NetworkConfig, build, network_config, save_checkpoint
+from audiorestore.models.checkpoint import (
+    Checkpoint,
+    NetworkConfig,
+    build,
+    load_checkpoint,
+    network_config,
+    save_checkpoint,
+)
 from audiorestore.training.card import model_card
 from audiorestore.training.dataset import BankLibrary, PairConfig, PairMaker, PairPool, SoundBank
 from audiorestore.training.losses import LossConfig, RestorationLoss
@@ -116,7 +123,8 @@ def train(
         run: folder of the run: ``state.pt`` (to resume), ``log.csv``, ``checkpoint/`` (latest average),
             ``best/`` (best on the development pairs).
         processes: on a CPU, one per core unless given; on a GPU one.
-        start_from: another run's folder to branch off from (weights, optimiser, step), if this run is new.
+        start_from: if this run is new, another run's folder to branch off from (weights, optimiser, step), or a
+            checkpoint, whose weights are then the first ones (the steps count from 0).
         cache: folder for decoded sound, shared between runs; inside the run unless given.
 
     Raises:
@@ -339,20 +347,31 @@ class _Worker:
         part.replace(self.job.run / "state.pt")
 
     def _restore(self) -> None:
-        for folder in (self.job.run, self.job.start_from):
-            path = folder / "state.pt" if folder else None
-            if path and path.is_file():
-                state: Mapping[str, Any] = torch.load(path, map_location=self.job.device, weights_only=True)
-                try:
-                    self.network.load_state_dict(state["network"])
-                except RuntimeError as error:
-                    raise ConfigError(f"{path}: expected the network of this recipe, found another shape") from error
-                self.average.load_state_dict(state["average"])
-                for optimiser, saved in zip(self.optimisers, state["optimisers"], strict=True):
-                    optimiser.load_state_dict(saved)
-                self.step = int(state["step"])
-                self.best = float(state["best"]) if folder == self.job.run else -math.inf
-                return
+        """Go on with this run; or, if it is new, branch off another one, or start with a checkpoint's weights."""
+        start_from = self.job.start_from
+        if (path := self.job.run / "state.pt").is_file():
+            self.best = self._load_state(path)
+        elif start_from and (path := start_from / "state.pt").is_file():
+            self._load_state(path)
+        elif start_from:
+            self._load_weights(str(start_from), load_checkpoint(start_from).weights)
+
+    def _load_state(self, path: Path) -> float:
+        """Take over weights, average, optimisers and step of a run; return its best score."""
+        state: Mapping[str, Any] = torch.load(path, map_location=self.job.device, weights_only=True)
+        self._load_weights(str(path), state["network"])
+        self.average.load_state_dict(state["average"])
+        for optimiser, saved in zip(self.optimisers, state["optimisers"], strict=True):
+            optimiser.load_state_dict(saved)
+        self.step = int(state["step"])
+        return float(state["best"])
+
+    def _load_weights(self, name: str, weights: Mapping[str, Tensor]) -> None:
+        try:
+            self.network.load_state_dict(weights)
+        except RuntimeError as error:
+            raise ConfigError(f"{name}: expected the network of this recipe, found another shape") from error
+        self.average.load_state_dict(weights)
 
     def _tell(self, loss: float, steps_per_second: float, scores: Scores | None) -> None:
         config = self.config
