@@ -70,7 +70,7 @@ def test_shipped_configurations_build() -> None:
 
 def test_unet_depends_on_no_more_frames_than_it_says() -> None:
     torch.manual_seed(0)
-    network = build(CONFIGS[1])
+    network = build(CONFIGS[1]).eval()
     assert isinstance(network, UNetDenoiser)
     with torch.no_grad():
         network.head.weight.mul_(10)

@@ -139,9 +139,7 @@ def test_a_branch_starts_where_the_other_run_stands(sounds: Path, config: Traini
     assert steps == [7, 8]
 
 
-def test_a_run_may_start_with_the_weights_of_a_checkpoint(
-    sounds: Path, config: TrainingConfig, tmp_path: Path
-) -> None:
+def test_a_run_may_start_with_the_weights_of_a_checkpoint(sounds: Path, config: TrainingConfig, tmp_path: Path) -> None:
     cache = tmp_path / "cache"
     train(config, data(sounds), tmp_path / "first", processes=1, cache=cache)
     steps: list[int] = []
@@ -158,9 +156,7 @@ def test_a_run_may_start_with_the_weights_of_a_checkpoint(
 
 
 @pytest.mark.parametrize("start", ["nowhere", "other"])
-def test_a_start_that_does_not_fit_is_refused(
-    sounds: Path, config: TrainingConfig, tmp_path: Path, start: str
-) -> None:
+def test_a_start_that_does_not_fit_is_refused(sounds: Path, config: TrainingConfig, tmp_path: Path, start: str) -> None:
     other = replace(TINY, latent=TINY.latent + 1)
     weights = build(other).state_dict()
     save_checkpoint(Checkpoint(other, weights, sample_rate=RATE, step=1), tmp_path / "other")

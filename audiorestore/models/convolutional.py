@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from audiorestore.models.base import Denoiser
-from audiorestore.models.layers import bins_of, decoder_of, encoder_of
+from audiorestore.models.layers import Entrance, bins_of, decoder_of, encoder_of
 from audiorestore.spectral.stft import StftConfig
 
 
@@ -46,7 +46,7 @@ class ConvolutionalDenoiser(Denoiser):
     def __init__(self, config: ConvolutionalConfig) -> None:
         super().__init__(config.stft)
         self.config = config
-        self.encoder = nn.Sequential(*encoder_of(config))
+        self.encoder = nn.Sequential(Entrance(bins_of(config)[0]), *encoder_of(config))
         self.positions = bins_of(config)[-1]
         self.squeeze = nn.Linear(config.channels[-1] * self.positions, config.latent)
         self.spread = nn.Linear(config.latent, config.channels[-1] * self.positions)

@@ -16,7 +16,7 @@ from audiorestore.spectral.stft import StftConfig
 
 
 class Levels(Protocol):
-    """What the shapes of all networks share: one entry a level, outermost first; kernels and strides over frequency."""
+    """What the shapes of all networks share: one entry a level, outermost first; strides over frequency."""
 
     @property
     def stft(self) -> StftConfig:
@@ -30,7 +30,7 @@ class Levels(Protocol):
 
     @property
     def kernels(self) -> tuple[int, ...]:
-        """Kernel of each level."""
+        """Kernel over frequency of each level of the encoder."""
         ...
 
     @property
@@ -62,16 +62,16 @@ def bins_of(levels: Levels) -> list[int]:
 
 def encoder_of(levels: Levels) -> Iterator[Down]:
     """Yield the convolutions that lead down, from three features to the innermost level."""
-    bins, widths = bins_of(levels), (3, *levels.channels)
+    widths = (3, *levels.channels)
     for i, (kernel, stride) in enumerate(zip(levels.kernels, levels.strides, strict=True)):
-        yield Down(widths[i], widths[i + 1], n_bins=bins[i], kernel=kernel, stride=stride)
+        yield Down(widths[i], widths[i + 1], kernel=kernel, stride=stride)
 
 
 def decoder_of(levels: Levels) -> Iterator[Up]:
     """Yield the convolutions that lead back, from the innermost level to ``head_channels`` at all frequencies."""
-    bins, widths = bins_of(levels), (levels.head_channels, *levels.channels)
+    widths = (levels.head_channels, *levels.channels)
     for i in reversed(range(len(levels.channels))):
-        yield Up(widths[i + 1], widths[i], n_bins=bins[i + 1], kernel=levels.kernels[i], stride=levels.strides[i])
+        yield Up(widths[i + 1], widths[i], stride=levels.strides[i])
 
 
 def identity_head(channels: int) -> nn.Conv2d:
@@ -83,30 +83,35 @@ def identity_head(channels: int) -> nn.Conv2d:
     return head
 
 
-class FrameNorm(nn.Module):
-    """Layer norm over all channels and frequencies of one frame, with a gain per frequency and channel.
+class Entrance(nn.Module):
+    """A gain and an offset for every feature and frequency: tells the convolutions where in the spectrum they are."""
 
-    Normalising frame by frame, not over the clip, keeps the layer local in time: a chunk of a file is
-    normalised just as the whole file would be. The gains tell the convolutions where in the spectrum they are.
-    """
-
-    def __init__(self, channels: int, n_bins: int) -> None:
+    def __init__(self, n_bins: int) -> None:
         super().__init__()
-        self.norm = nn.LayerNorm([n_bins, channels])
+        self.gain = nn.Parameter(torch.ones(3, 1, n_bins))
+        self.offset = nn.Parameter(torch.zeros(3, 1, n_bins))
 
-    def forward(self, maps: Tensor) -> Tensor:
-        """Normalise maps [B, C, N, F]."""
-        normed: Tensor = self.norm(maps.permute(0, 2, 3, 1))
-        return normed.permute(0, 3, 1, 2)
+    def forward(self, features: Tensor) -> Tensor:
+        """Scale and shift features [B, 3, N, F]."""
+        return features * self.gain + self.offset
+
+
+def _norm(channels: int) -> nn.BatchNorm2d:
+    """Return the norm after a convolution.
+
+    A batch norm is fixed once training is over: a chunk of a file is scaled just as the whole file would be, and
+    the difference between loud and quiet frames, by which noise is told from programme, passes through.
+    """
+    return nn.BatchNorm2d(channels, momentum=0.02)
 
 
 class Down(nn.Module):
     """Convolution over time and frequency that keeps every frame and ``1 / stride`` of the frequencies."""
 
-    def __init__(self, channels_in: int, channels_out: int, *, n_bins: int, kernel: int, stride: int) -> None:
+    def __init__(self, channels_in: int, channels_out: int, *, kernel: int, stride: int) -> None:
         super().__init__()
         self.conv = nn.Conv2d(channels_in, channels_out, (3, kernel), stride=(1, stride), padding=(1, kernel // 2))
-        self.norm = FrameNorm(channels_out, n_bins // stride)
+        self.norm = _norm(channels_out)
         self.activation = nn.LeakyReLU(0.1)
 
     def forward(self, maps: Tensor) -> Tensor:
@@ -122,12 +127,12 @@ class Up(nn.Module):
     convolutional neural network", CVPR 2016; it has no checkerboard as transposed convolutions have.
     """
 
-    def __init__(self, channels_in: int, channels_out: int, *, n_bins: int, kernel: int, stride: int) -> None:
+    def __init__(self, channels_in: int, channels_out: int, *, stride: int) -> None:
         super().__init__()
         self.channels_out = channels_out
-        self.stride = stride
-        self.conv = nn.Conv2d(channels_in, channels_out * stride, (3, kernel), padding=(1, kernel // 2))
-        self.norm = FrameNorm(channels_out, n_bins * stride)
+        # Before the spreading a kernel of 3 reaches as far as one of 3 * stride after it.
+        self.conv = nn.Conv2d(channels_in, channels_out * stride, 3, padding=1)
+        self.norm = _norm(channels_out)
         self.activation = nn.LeakyReLU(0.1)
 
     def forward(self, maps: Tensor, skip: Tensor | None = None) -> Tensor:

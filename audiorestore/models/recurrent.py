@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from audiorestore.models.base import Denoiser, mask_and_add
-from audiorestore.models.layers import MinimalRecurrence, Mlp, bins_of, decoder_of, encoder_of, identity_head
+from audiorestore.models.layers import Entrance, MinimalRecurrence, Mlp, bins_of, decoder_of, encoder_of, identity_head
 from audiorestore.spectral.stft import StftConfig
 
 
@@ -47,6 +47,7 @@ class RecurrentDenoiser(Denoiser):
     def __init__(self, config: RecurrentConfig) -> None:
         super().__init__(config.stft)
         self.config = config
+        self.entrance = Entrance(bins_of(config)[0])
         self.encoder = nn.ModuleList(encoder_of(config))
         self.bottleneck = nn.ModuleList(
             DualPathBlock(config.channels[-1], bins_of(config)[-1], squeeze=config.squeeze, latent=config.latent)
@@ -74,7 +75,7 @@ class RecurrentDenoiser(Denoiser):
 
     def _descend(self, features: Tensor) -> tuple[list[Tensor], Tensor]:
         skips = []
-        maps = features
+        maps = self.entrance(features)
         for down in self.encoder:
             maps = down(maps)
             skips.append(maps)

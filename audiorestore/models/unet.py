@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from audiorestore.models.base import Denoiser, mask_and_add
-from audiorestore.models.layers import bins_of, decoder_of, encoder_of, identity_head
+from audiorestore.models.layers import Entrance, bins_of, decoder_of, encoder_of, identity_head
 from audiorestore.spectral.stft import StftConfig
 
 
@@ -45,6 +45,7 @@ class UNetDenoiser(Denoiser):
     def __init__(self, config: UNetConfig) -> None:
         super().__init__(config.stft)
         self.config = config
+        self.entrance = Entrance(bins_of(config)[0])
         self.encoder = nn.ModuleList(encoder_of(config))
         bottom = config.channels[-1]
         self.bottom = nn.ModuleList(
@@ -71,7 +72,7 @@ class UNetDenoiser(Denoiser):
 
     def _descend(self, features: Tensor) -> list[Tensor]:
         """Return the maps after each level, then the maps at the bottom."""
-        maps = [features]
+        maps = [self.entrance(features)]
         for down in self.encoder:
             maps.append(down(maps[-1]))
         bottom = maps[-1]

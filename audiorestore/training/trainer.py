@@ -262,6 +262,8 @@ class _Worker:
         with torch.no_grad():
             for mean, now in zip(self.average.parameters(), self.network.parameters(), strict=True):
                 mean.lerp_(now, 1 - keep)
+            for kept, seen in zip(self.average.buffers(), self.network.buffers(), strict=True):
+                kept.lerp_(seen, 1 - keep) if kept.is_floating_point() else kept.copy_(seen)
         return value
 
     def _share_gradients(self, parameters: list[nn.Parameter], loss: float) -> float:
@@ -296,6 +298,9 @@ class _Worker:
             if self.rank == 0:
                 self._export("checkpoint", None)
             return None
+        if self.job.processes > 1:  # the norms of each process have seen its own pairs only
+            for buffer in self.average.buffers():
+                dist.broadcast(buffer, 0)
         scores = evaluate(
             self.average,
             self.job.data.validation,
