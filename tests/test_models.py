@@ -1,5 +1,7 @@
 """Laws that every network keeps."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -60,6 +62,20 @@ def test_networks_with_skips_start_near_the_identity() -> None:
         torch.testing.assert_close(network(samples), samples, atol=2e-5, rtol=0)
 
 
+def test_a_network_put_before_another_starts_at_the_identity_and_learns() -> None:
+    torch.manual_seed(0)
+    alone = build(TINY).eval()
+    together = build(replace(TINY, before=replace(TINY, stft=StftConfig(64, 32), strides=(4, 2)))).eval()
+    missing, unexpected = together.load_state_dict(alone.state_dict(), strict=False)
+    assert unexpected == []
+    assert missing
+    assert all(name.startswith("before.") for name in missing)
+    samples = noise(2, 3000)
+    torch.testing.assert_close(together(samples), alone(samples), atol=1e-4, rtol=0)
+    together(samples).square().sum().backward()
+    assert together.before.head.weight.grad.abs().sum() > 0
+
+
 def test_shipped_configurations_build() -> None:
     for name, kind in (("recurrent", "recurrent"), ("unet", "unet"), ("convolutional", "convolutional")):
         path = find_config("models", name)
@@ -85,11 +101,12 @@ def test_unet_depends_on_no_more_frames_than_it_says() -> None:
     assert last - first > reach  # and it does look that far
 
 
-def test_minimal_recurrence_is_its_recursion() -> None:
+@pytest.mark.parametrize("n_steps", [1, 7, 256, 300])
+def test_minimal_recurrence_is_its_recursion(n_steps: int) -> None:
     """The fast loop and its hand-written gradient against the formula, step by step."""
     torch.manual_seed(0)
     layer = MinimalRecurrence(3, 4, 2)
-    xs = torch.randn(7, 2, 3, requires_grad=True)
+    xs = torch.randn(n_steps, 2, 3, requires_grad=True)
     got = layer(xs)
     got.square().sum().backward()
     fast_gradient = xs.grad.clone()
@@ -99,11 +116,11 @@ def test_minimal_recurrence_is_its_recursion() -> None:
     keep = keep.sigmoid()
     states_forward, states_backward = [], []
     state = torch.zeros(2, 4)
-    for step in range(7):
+    for step in range(n_steps):
         state = keep[step, :, :4] * state + (1 - keep[step, :, :4]) * new[step, :, :4]
         states_forward.append(state)
     state = torch.zeros(2, 4)
-    for step in reversed(range(7)):
+    for step in reversed(range(n_steps)):
         state = keep[step, :, 4:] * state + (1 - keep[step, :, 4:]) * new[step, :, 4:]
         states_backward.insert(0, state)
     slow = layer.out(torch.cat([torch.stack(states_forward), torch.stack(states_backward)], dim=-1))

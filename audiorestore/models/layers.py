@@ -6,6 +6,7 @@ Feature maps are [B, C, N, F] (batch, channels, frames, frequencies), channels l
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Protocol
 
@@ -196,11 +197,8 @@ class _Scan(torch.autograd.Function):
     @staticmethod
     def forward(ctx, keep: Tensor, new: Tensor, width: int) -> Tensor:  # type: ignore[no-untyped-def]
         state = new.clone(memory_format=torch.contiguous_format)
-        last = state.shape[0] - 1
-        for step in range(1, last + 1):
-            state[step, ..., :width].addcmul_(keep[step, ..., :width], state[step - 1, ..., :width])
-            back = last - step
-            state[back, ..., width:].addcmul_(keep[back, ..., width:], state[back + 1, ..., width:])
+        _accumulate(keep[1:, ..., :width], state[..., :width])
+        _accumulate(keep[:-1, ..., width:], state[..., width:], backwards=True)
         ctx.save_for_backward(keep, state)
         ctx.width = width
         return state
@@ -210,12 +208,50 @@ class _Scan(torch.autograd.Function):
         keep, state = ctx.saved_tensors
         width = ctx.width
         flow = grad.clone(memory_format=torch.contiguous_format)
-        last = flow.shape[0] - 1
-        for step in range(1, last + 1):
-            back = last - step
-            flow[back, ..., :width].addcmul_(keep[back + 1, ..., :width], flow[back + 1, ..., :width])
-            flow[step, ..., width:].addcmul_(keep[step - 1, ..., width:], flow[step - 1, ..., width:])
+        _accumulate(keep[1:, ..., :width], flow[..., :width], backwards=True)
+        _accumulate(keep[:-1, ..., width:], flow[..., width:])
         grad_keep = torch.zeros_like(flow)
         grad_keep[1:, ..., :width] = flow[1:, ..., :width] * state[:-1, ..., :width]
         grad_keep[:-1, ..., width:] = flow[:-1, ..., width:] * state[1:, ..., width:]
         return grad_keep, flow, None
+
+
+_LONG = 256  # steps from which blocks pay
+
+
+def _accumulate(links: Tensor, state: Tensor, *, backwards: bool = False) -> None:
+    """Add to each row of ``state`` [N, ...], in place, the one before it times the link between the two.
+
+    Args:
+        links: [N - 1, ...], link i between rows i and i + 1. backwards: from the last row to the first.
+
+    Long sequences are cut into about sqrt(N) blocks of sqrt(N) rows. All blocks advance together as if nothing came
+    before them, which takes sqrt(N) steps; then each gets the last row of the block before it, times the product of
+    the links on the way. That is 2 sqrt(N) steps in place of N, of which each does more.
+    """
+    rows = len(state)
+    block = math.isqrt(rows) if rows >= _LONG else 1
+    blocks = rows // block if block > 1 else 0
+    cut = blocks * block  # rows in blocks; the others follow one by one
+    offset = rows - cut if backwards else 0
+    if blocks:
+        inside = torch.unflatten(state[offset : offset + cut], 0, (blocks, block))
+        # Link k of a block leads into its row k; the first one from the block before. There is none into the first row.
+        edge = torch.ones_like(links[:1])
+        padded = torch.cat([links, edge]) if backwards else torch.cat([edge, links])
+        reach = torch.unflatten(padded[offset : offset + cut], 0, (blocks, block)).clone()
+        order = range(block - 2, -1, -1) if backwards else range(1, block)
+        for k in order:
+            last = k + 1 if backwards else k - 1
+            inside[:, k].addcmul_(reach[:, k], inside[:, last])
+            reach[:, k].mul_(reach[:, last])
+        end = 0 if backwards else block - 1
+        for m in range(blocks - 2, -1, -1) if backwards else range(1, blocks):
+            last = m + 1 if backwards else m - 1
+            inside[m].addcmul_(reach[m], inside[last, end])
+    if backwards:
+        for row in range(min(rows - cut, rows - 1) - 1, -1, -1):
+            state[row].addcmul_(links[row], state[row + 1])
+    else:
+        for row in range(max(cut, 1), rows):
+            state[row].addcmul_(links[row - 1], state[row - 1])

@@ -24,6 +24,7 @@ class RecurrentConfig:
         n_blocks: dual-path blocks in the bottleneck.
         squeeze: channels that each frequency position gives to the full-band latent.
         latent: width of the full-band latent code of a frame.
+        before: a network of other frames, as a rule shorter ones, through which the sound goes first.
     """
 
     stft: StftConfig = StftConfig()
@@ -34,13 +35,18 @@ class RecurrentConfig:
     n_blocks: int = 2
     squeeze: int = 32
     latent: int = 192
+    before: RecurrentConfig | None = None
 
     def __post_init__(self) -> None:
         bins_of(self)
 
 
 class RecurrentDenoiser(Denoiser):
-    """Encoder, dual-path recurrent bottleneck with a full-band latent, decoder with skips; mask plus addition."""
+    """Encoder, dual-path recurrent bottleneck with a full-band latent, decoder with skips; mask plus addition.
+
+    A frame long enough to part hum from tones smears a click over all of itself; ``before`` takes such short
+    events out on frames of their own length. It starts at the identity, so it can be put before a trained network.
+    """
 
     kind: ClassVar[str] = "recurrent"
 
@@ -55,6 +61,21 @@ class RecurrentDenoiser(Denoiser):
         )
         self.decoder = nn.ModuleList(decoder_of(config))
         self.head = identity_head(config.head_channels)
+        self.before = RecurrentDenoiser(config.before) if config.before else None
+        if self.before is not None:
+            with torch.no_grad():
+                self.before.head.weight.zero_()
+
+    def forward(self, samples: Tensor) -> Tensor:
+        """Return restored samples [B, T]."""
+        return super().forward(self._begun(samples))
+
+    def code(self, samples: Tensor) -> Tensor:
+        """Return the latent code [B, n_frames, latent] of samples [B, T]."""
+        return super().code(self._begun(samples))
+
+    def _begun(self, samples: Tensor) -> Tensor:
+        return samples if self.before is None else self.before(samples)
 
     def encode(self, features: Tensor) -> Tensor:
         """Return the full-band latent of the last block, [B, N, latent]."""

@@ -77,7 +77,8 @@ def make_optimisers(network: nn.Module, config: OptimiserConfig) -> list[torch.o
     matrices: list[Tensor] = []
     others: list[Tensor] = []
     for name, parameter in network.named_parameters():
-        hidden = parameter.ndim >= 2 and not name.startswith(("head.", "entrance.", "encoder.0."))
+        outer = name.removeprefix("before.").startswith(("head.", "entrance.", "encoder.0."))
+        hidden = parameter.ndim >= 2 and not outer
         (matrices if hidden else others).append(parameter)
     return [
         Muon(matrices, rate=config.matrix_rate, momentum=config.momentum, weight_decay=config.weight_decay),
