@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -72,8 +73,10 @@ def run_job(
         InputError: the source cannot be used. OutputError: the result cannot be written, or reads back wrong.
     """
     clock, started = time.monotonic(), datetime.now(UTC).isoformat(timespec="seconds")
-    with FileSource.open(job.source) as source:
+    # Measuring goes on beside the rest of the work; sources may be shared between threads.
+    with FileSource.open(job.source) as source, ThreadPoolExecutor(thread_name_prefix="measure") as looks:
         before = file_state(job.source, _sound(source.info))
+        inspected = looks.submit(inspect, source)
         plan = analyse(source, config)
         stage = restored(source, plan, config, restorer)
         size = block_size(source, config, restorer)
@@ -82,8 +85,14 @@ def run_job(
             job.result.unlink(missing_ok=True)
             raise InputError(job.source, expected="a source that stays as it is", found="it changed during the work")
         with FileSource.open(job.result) as result:
-            measures = _measures(source, result)
             after = _verified(job.result, result, source.info)
+            compared = looks.submit(compare, source, result)
+            found = inspect(result)
+            measures = {
+                "before": asdict(inspected.result()),
+                "after": asdict(found),
+                "change": asdict(compared.result()),
+            }
     record = Record(
         source=before,
         result=after,
@@ -168,14 +177,6 @@ def _residual_writer(job: Job, info: AudioInfo, *, force: bool) -> FileWriter | 
 
 
 _SHORT = {"PCM_U8", "PCM_S8", "PCM_16", "ULAW", "ALAW"}
-
-
-def _measures(before: Source, after: Source) -> dict[str, Any]:
-    return {
-        "before": asdict(inspect(before)),
-        "after": asdict(inspect(after)),
-        "change": asdict(compare(before, after)),
-    }
 
 
 def _verified(path: Path, result: FileSource, wanted: AudioInfo) -> FileState:
