@@ -11,12 +11,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from audiorestore import __version__
 from audiorestore.audio.files import FileSource, FileWriter
 from audiorestore.audio.signal import AudioInfo, Source, blocks
 from audiorestore.config import to_mapping
 from audiorestore.errors import InputError, OutputError
 from audiorestore.models.checkpoint import load_checkpoint
 from audiorestore.quality.inspection import compare, inspect
+from audiorestore.quality.loudness import measure_loudness
 from audiorestore.records.record import FileState, Record, Stage, file_state, record_path, versions
 from audiorestore.restoration.pipeline import (
     Plan,
@@ -139,7 +141,8 @@ def _write(
     info = replace(source.info, subtype="FLOAT") if config.overflow == "float" else source.info
     job.result.parent.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
-        result = FileWriter(job.result, info, force=force, source_path=job.source)
+        history, measure = made_by(config), measure_loudness
+        result = FileWriter(job.result, info, force=force, source_path=job.source, history=history, measure=measure)
         stack.push(result)
         residual = _residual_writer(job, source.info, force=force)
         if residual is not None:
@@ -153,6 +156,15 @@ def _write(
             if progress:
                 progress(result.written, source.n_samples)
     return _Written(result.overs, result.peak, gain, _notes(result, config))
+
+
+def made_by(config: RestorationConfig) -> str:
+    """Say in one line, for the Coding History of a result, what it was made with."""
+    if config.strength_db == 0:
+        return f"audiorestore {__version__}; unchanged copy"
+    stages = [name for name in ("declip", "dehum") if getattr(config, name)]
+    stages += [f"denoise by {Path(config.model).name}"] if config.denoise else []
+    return f"audiorestore {__version__}; restored: {'; '.join(stages)}; at most {config.strength_db:g} dB removed"
 
 
 def _notes(result: FileWriter, config: RestorationConfig) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ import os
 import stat
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -25,13 +25,14 @@ import torch
 from torch import Tensor
 
 from audiorestore.audio import ffmpeg
+from audiorestore.audio.bext import Loudness, amend
 from audiorestore.audio.formats import INTEGER_BITS, LOSSY, Target, frame_bytes, writable
 from audiorestore.audio.headers import broken_promise, counts_mp3_frames
-from audiorestore.audio.metadata import Carried, carries_chunks, copy_metadata, make_reproducible
+from audiorestore.audio.metadata import Carried, bytes_to_carry, carries_chunks, copy_metadata, make_reproducible
 from audiorestore.audio.partfile import PartFile, describe
 from audiorestore.audio.pcm import dequantise, quantise
 from audiorestore.audio.riff import patch, set_aiff_length
-from audiorestore.audio.signal import AudioInfo
+from audiorestore.audio.signal import AudioInfo, Source
 from audiorestore.errors import InputError, OutputError
 
 Frames = npt.NDArray[np.float32]  # [T, C], as libsndfile wants it; nowhere else in the program
@@ -173,6 +174,8 @@ class FileWriter:
         force: replace an existing file.
         source_path: the file that the sound comes from: never replaced.
         carry: copy tags and chunks from ``source_path``.
+        history: how the result was made, for the Coding History of a bext chunk that the source has.
+        measure: returns the loudness of the result, for the same chunk; called with the finished file.
         overflow: what to do with a sample over full scale in an integer format: ``clip`` sets it to full scale
             and counts it, ``error`` refuses it. Never does one wrap around.
 
@@ -190,18 +193,23 @@ class FileWriter:
         force: bool = False,
         source_path: str | os.PathLike[str] | None = None,
         carry: bool = True,
+        history: str = "",
+        measure: Callable[[Source], Loudness] | None = None,
         overflow: Overflow = "clip",
     ) -> None:
         self.path = Path(path)
+        self._source = None if source_path is None else Path(source_path)
+        self._carry = carry
+        self._history = history
+        self._measure = measure
         wanted = replace(info, container=container or info.container, subtype=subtype or info.subtype)
-        self.target: Target = writable(wanted, "" if container else self.path.suffix)
+        suffix = "" if container else self.path.suffix
+        self.target: Target = writable(wanted, suffix, carried_bytes=self._bytes_to_carry())
         self.carried = Carried()
         self.overs = 0
         self.peak = 0.0
         self.written = 0
         self._bits = INTEGER_BITS.get(self.info.subtype)
-        self._source = None if source_path is None else Path(source_path)
-        self._carry = carry
         self._overflow = overflow
         self._part = PartFile(self.path, force=force, source=self._source)
         try:
@@ -321,8 +329,25 @@ class FileWriter:
             if self.info.container == "BW64":
                 patch(part, 0, b"BW64")
             if self._carry and self._source is not None:
-                self.carried = copy_metadata(self._source, part)
+                amend = self._amend_bext if self._history else None
+                self.carried = copy_metadata(self._source, part, amend)
             make_reproducible(part)
+
+    def _bytes_to_carry(self) -> int:
+        if not self._carry or self._source is None:
+            return 0
+        try:
+            return bytes_to_carry(self._source)
+        except OSError as error:
+            raise InputError(self._source, expected="a file that can be read", found=_one_line(error)) from error
+
+    def _amend_bext(self, content: bytes, order: str) -> bytes:
+        """Return the source's bext chunk with what is to be said of the result; its part is complete by now."""
+        loudness = Loudness()
+        if self._measure is not None:
+            with FileSource.open(self._part.part) as result:
+                loudness = self._measure(result)
+        return amend(content, info=self.info, text=self._history, loudness=loudness, order=order)
 
     def _check_header(self) -> None:
         """Make sure that the header says what was meant: some formats cannot express every rate."""

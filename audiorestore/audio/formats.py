@@ -88,7 +88,7 @@ CONTAINERS: dict[str, tuple[str, ...]] = {
     ".wve": ("WVE",),
 }
 
-# Sizes in a RIFF header have 32 bits; the difference leaves room for tags and pictures.
+# Sizes in a RIFF header have 32 bits; the difference leaves room for the header and for texts of libsndfile's.
 RIFF_LIMIT = 2**32 - 2**24
 
 
@@ -100,7 +100,7 @@ class Target:
     reason: str = ""
 
 
-def writable(info: AudioInfo, suffix: str = "") -> Target:
+def writable(info: AudioInfo, suffix: str = "", *, carried_bytes: int = 0) -> Target:
     """Return the closest format to the source's that can be written faithfully.
 
     The suffix of the result's name decides the container, so that no file is named for what it is not; a
@@ -112,12 +112,13 @@ def writable(info: AudioInfo, suffix: str = "") -> Target:
     Args:
         info: format of the source.
         suffix: suffix of the result's name, as in ``.wav``; unknown ones decide nothing.
+        carried_bytes: room that chunks of the source will need beside the sound.
     """
     container = _container(info, suffix)
     subtype = _subtype(container, info.subtype)
     if suffix.lower() == ".opus":
         subtype = "OPUS"
-    container = _roomy(container, subtype, info)
+    container = _roomy(container, subtype, info, carried_bytes)
     endian = info.endian if container == info.container else "FILE"
     result = replace(info, container=container, subtype=subtype, endian=endian)
     return Target(result, _reason(info, result))
@@ -167,8 +168,8 @@ def _bits_to_hold(subtype: str) -> int:
     return 16 if subtype.startswith(speech) else 24
 
 
-def _roomy(container: str, subtype: str, info: AudioInfo) -> str:
-    size = info.n_samples * frame_bytes(replace(info, subtype=subtype))
+def _roomy(container: str, subtype: str, info: AudioInfo, carried_bytes: int) -> str:
+    size = info.n_samples * frame_bytes(replace(info, subtype=subtype)) + carried_bytes
     return "RF64" if container in ("WAV", "WAVEX") and size > RIFF_LIMIT else container
 
 

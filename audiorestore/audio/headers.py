@@ -11,6 +11,7 @@ import struct
 from collections.abc import Callable
 from typing import BinaryIO, NamedTuple
 
+from audiorestore.audio.id3 import leading_tags
 from audiorestore.audio.ogg import find_damage
 from audiorestore.audio.riff import parse_layout
 
@@ -101,7 +102,7 @@ def _read_xing(file: BinaryIO) -> _Xing:
     Source: Xing Technology's header for variable bit rates, as LAME writes it: flags, then frames if bit 0 is
     set, then bytes if bit 1 is set, in big-endian words.
     """
-    start = _size_of_id3(_read(file, 0, 10))
+    start = leading_tags(file)
     frame = _read(file, start, 200)
     mark = max(frame.find(b"Xing"), frame.find(b"Info"))
     if not frame.startswith(b"\xff") or mark < 0 or len(frame) < mark + 16:
@@ -119,15 +120,6 @@ def _missing_from_mp3(file: BinaryIO) -> int:
         return 0
     missing = xing.start + xing.n_bytes - _size(file)
     return 0 if 0 < missing <= xing.n_bytes // 100 else missing
-
-
-def _size_of_id3(head: bytes) -> int:
-    """Return the bytes of an ID3v2 tag at the start of a file, 0 if there is none."""
-    if len(head) < 10 or head[:3] != b"ID3":
-        return 0
-    first, second, third, fourth = head[6:10]
-    footer = 10 if head[5] & 0x10 else 0
-    return 10 + footer + (first << 21 | second << 14 | third << 7 | fourth)
 
 
 def _read(file: BinaryIO, offset: int, size: int) -> bytes:

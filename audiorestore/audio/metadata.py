@@ -3,26 +3,44 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import mutagen
+from mutagen.asf import ASFUnicodeAttribute
+from mutagen.easyid3 import EasyID3
+from mutagen.easymp4 import EasyMP4Tags
 from mutagen.flac import FLAC, Picture
-from mutagen.id3 import ID3, ID3NoHeaderError
-from mutagen.mp3 import MP3
-from mutagen.mp4 import MP4, MP4Cover
+from mutagen.id3 import ID3
+from mutagen.mp4 import MP4Cover, MP4Tags
+from mutagen.oggflac import OggFLAC
 from mutagen.oggopus import OggOpus
+from mutagen.oggspeex import OggSpeex
 from mutagen.oggvorbis import OggVorbis
 
+from audiorestore.audio import bext, flac, id3
 from audiorestore.audio.ogg import renumber
-from audiorestore.audio.riff import Layout, append_chunks, chunks_to_carry, patch, read_layout
+from audiorestore.audio.riff import (
+    Chunk,
+    Layout,
+    append_chunks,
+    chunks_lost,
+    chunks_that_fit,
+    patch,
+    read_layout,
+)
+from audiorestore.errors import OutputError
 
-# Codes of the FLAC blocks that describe the recording: APPLICATION, CUESHEET, PICTURE (RFC 9639, section 8).
-_FLAC_BLOCKS = (2, 5, 6)
 _WAVE = ("WAV", "WAVEX", "RF64", "BW64")
+_WITHIN = ("AIFF", "W64", "CAF", "FLAC", "MP3")
+_OGG = OggVorbis | OggOpus | OggFLAC | OggSpeex
 _PICTURE_COMMENT = "metadata_block_picture"
 _MP4_IMAGES = {MP4Cover.FORMAT_JPEG: "image/jpeg", MP4Cover.FORMAT_PNG: "image/png"}
+_MOST_TAIL_BYTES = 2**20
+
+Amend = Callable[[bytes, str], bytes]
 
 
 @dataclass(frozen=True)
@@ -34,27 +52,41 @@ class Carried:
 
 
 def carries_chunks(source_container: str, container: str) -> bool:
-    """Tell whether chunks go byte for byte from one container (libsndfile's name) to the other."""
-    return (container in _WAVE and source_container in _WAVE) or container == source_container == "AIFF"
+    """Tell whether all metadata goes byte for byte from one container (libsndfile's name) to the other."""
+    both = (source_container, container)
+    return all(name in _WAVE for name in both) or (source_container == container and container in _WITHIN)
 
 
-def copy_metadata(source: Path, part: Path) -> Carried:
+def bytes_to_carry(source: Path) -> int:
+    """Return the bytes that the chunks of a source will take in a result of its family."""
+    layout = read_layout(source)
+    return sum(chunk.size + 9 for chunk in chunks_that_fit(layout, layout)) if layout is not None else 0
+
+
+def copy_metadata(source: Path, part: Path, amend_bext: Amend | None = None) -> Carried:
     """Copy what describes the recording from ``source`` into ``part``, the finished but unpublished result.
 
-    Between files of one family everything is copied as it is: chunks (WAV, RF64, AIFF), comments, pictures,
-    cue sheets and application blocks (FLAC, Ogg), frames (ID3). Between families only texts and
+    Between files of one family everything is copied as it is: chunks (WAV, RF64, BW64, Wave64, AIFF, CAF), comments,
+    pictures, cue sheets and application blocks (FLAC), comments (Ogg), ID3 tags (MP3). Between families only texts and
     cover pictures into FLAC and Ogg. Damaged tags do not spoil the sound: they are named in ``lost``.
 
+    Args:
+        source: the recording. part: what was made of it.
+        amend_bext: takes the content of a bext chunk and its byte order (as `struct` has it), and returns it with
+            what is new; a `ValueError` tells why not.
+
     Raises:
-        OutputError: a WAV or AIFF file would grow over 4 GB.
+        OutputError: a WAV or AIFF file would grow over 4 GB, or the disk refuses.
     """
     before, after = read_layout(source), read_layout(part)
     if before is not None and after is not None and same_family(before, after):
-        return _carry_chunks(source, before, part, after)
-    try:
-        return _copy_tags(source, part)
-    except (mutagen.MutagenError, ValueError, KeyError) as error:
-        return Carried(lost=(f"tags: {' '.join(str(error).split()) or type(error).__name__}",))
+        return _carry_chunks(source, before, part, after, amend_bext)
+    if flac.is_flac(source) and flac.is_flac(part):
+        return Carried(*flac.copy_blocks(source, part))
+    if id3.is_mp3(source) and id3.is_mp3(part):
+        return Carried(*id3.copy_tags(source, part))
+    carried = _copy_tags(source, part)
+    return Carried(carried.kept, (*carried.lost, *(chunks_lost(before, ()) if before is not None else ())))
 
 
 def make_reproducible(path: Path) -> None:
@@ -77,15 +109,42 @@ def same_family(before: Layout, after: Layout) -> bool:
     return before.byte_order == after.byte_order and (before.kind == b"WAVE") == (after.kind == b"WAVE")
 
 
-def _carry_chunks(source: Path, before: Layout, part: Path, after: Layout) -> Carried:
-    chunks = chunks_to_carry(before)
-    append_chunks(part, source, chunks)
+def _carry_chunks(source: Path, before: Layout, part: Path, after: Layout, amend_bext: Amend | None) -> Carried:
+    chunks = chunks_that_fit(before, after)
+    changed, problems = _amended(source, before, chunks, amend_bext)
+    append_chunks(part, source, chunks, changed)
     _copy_speaker_mask(source, before, part, after)
-    cut = [chunk for chunk in before.chunks if chunk not in before.whole_chunks]
-    return Carried(
-        kept=tuple(chunk.name.decode("ascii") for chunk in chunks),
-        lost=tuple(f"{chunk.name.decode('ascii')}: runs beyond the end of the file" for chunk in cut),
-    )
+    lost = (*problems, *chunks_lost(before, chunks), *_tail(source, before))
+    return Carried(tuple(chunk.label for chunk in chunks), lost)
+
+
+def _amended(
+    source: Path, before: Layout, chunks: list[Chunk], amend_bext: Amend | None
+) -> tuple[Mapping[Chunk, bytes], tuple[str, ...]]:
+    """Return the new content of the bext chunk, if there is one, or why it stays as it is."""
+    chunk = before.find(b"bext")
+    if amend_bext is None or chunk not in chunks or chunk is None:
+        return {}, ()
+    try:
+        if chunk.size > bext.MOST_BYTES:
+            raise ValueError(f"{chunk.size} bytes")
+        with source.open("rb") as file:
+            file.seek(chunk.offset)
+            content = file.read(chunk.size)
+        return {chunk: amend_bext(content, before.byte_order)}, ()
+    except ValueError as error:
+        return {}, (f"bext: no line in its Coding History and no loudness ({error})",)
+
+
+def _tail(source: Path, layout: Layout) -> Iterator[str]:
+    """Yield a line if something lies behind the last chunk: an ID3v1 tag, or what a broken writer left there."""
+    size = -layout.missing
+    if size <= 1 or len(layout.whole_chunks) < len(layout.chunks):
+        return
+    with source.open("rb") as file:
+        file.seek(layout.file_size - size)
+        if file.read(min(size, _MOST_TAIL_BYTES)).strip(b"\0"):
+            yield f"{size} bytes after the last chunk"
 
 
 def _copy_speaker_mask(source: Path, before: Layout, part: Path, after: Layout) -> None:
@@ -103,26 +162,32 @@ def _copy_speaker_mask(source: Path, before: Layout, part: Path, after: Layout) 
 
 
 def _copy_tags(source: Path, part: Path) -> Carried:
-    before, after = mutagen.File(source), mutagen.File(part)
+    """Copy comments from Ogg to Ogg, and otherwise what has a common name."""
+    try:
+        before = mutagen.File(source)
+        after = mutagen.File(part)
+    # Whatever a damaged or hostile tag does to its parser: it is the tag that is lost, not the sound.
+    except Exception as error:
+        return Carried(lost=(_damage(error),))
     if before is None or after is None:
         return Carried()
-    if isinstance(before, FLAC) and isinstance(after, FLAC):
-        return _copy_flac(before, after)
-    if isinstance(before, OggVorbis | OggOpus) and isinstance(after, OggVorbis | OggOpus):
-        return _copy_comments(before, after)
-    if isinstance(before, MP3) and isinstance(after, MP3):
-        return _copy_id3(source, part)
-    if isinstance(after, FLAC | OggVorbis | OggOpus):
-        return _translate(source, before, after)
-    return Carried(lost=("tags: all but the common texts",) if before.tags else ())
+    if not isinstance(after, FLAC | OggVorbis | OggOpus):
+        return Carried(lost=("tags: all but the common texts",) if before.tags else ())
+    try:
+        return (
+            _copy_comments(before, after)
+            if isinstance(before, _OGG) and not isinstance(after, FLAC)
+            else (_translate(before, after))
+        )
+    except Exception as error:
+        # mutagen has its own errors for those of the disk; by then the part may be spoilt.
+        if isinstance(error, OSError) or isinstance(error.__context__, OSError):
+            raise OutputError(part, expected="to write tags", found=_damage(error)) from error
+        return Carried(lost=(_damage(error),))
 
 
-def _copy_flac(before: Any, after: Any) -> Carried:
-    blocks = [block for block in before.metadata_blocks if block.code in _FLAC_BLOCKS]
-    after.metadata_blocks.extend(blocks)
-    carried = _copy_comments(before, after)
-    names = tuple(type(block).__name__.lower() for block in blocks)
-    return Carried(kept=(*carried.kept, *names))
+def _damage(error: Exception) -> str:
+    return f"tags: {' '.join(str(error).split()) or type(error).__name__}"
 
 
 def _copy_comments(before: Any, after: Any) -> Carried:
@@ -134,23 +199,9 @@ def _copy_comments(before: Any, after: Any) -> Carried:
     return Carried(kept=tuple(name.lower() for name, _ in after.tags))
 
 
-def _copy_id3(source: Path, part: Path) -> Carried:
-    """Copy ID3 frames in the version in which they stand; version 2.2 becomes 2.4."""
-    try:
-        tags = ID3(source, translate=False)
-    except ID3NoHeaderError:
-        return Carried()
-    version = tags.version[1]
-    if version < 3:
-        tags, version = ID3(source), 4
-    tags.save(part, v1=0, v2_version=version)
-    return Carried(kept=tuple(tags))
-
-
-def _translate(source: Path, before: Any, after: Any) -> Carried:
+def _translate(before: Any, after: Any) -> Carried:
     """Copy texts under their common names, and pictures, into Vorbis comments."""
-    named = mutagen.File(source, easy=True)
-    texts = {key.lower(): list(values) for key, values in dict((named and named.tags) or {}).items()}
+    texts = dict(_texts(before.tags))
     pictures = _pictures(before)
     if after.tags is None:
         after.add_tags()
@@ -162,7 +213,39 @@ def _translate(source: Path, before: Any, after: Any) -> Carried:
     elif pictures:
         after.tags[_PICTURE_COMMENT] = [base64.b64encode(picture.write()).decode("ascii") for picture in pictures]
     after.save()
-    return Carried(kept=(*texts, *("picture" for _ in pictures)))
+    return Carried(kept=(*texts, *("picture" for _ in pictures)), lost=_untranslated(before, texts, pictures))
+
+
+def _texts(tags: Any) -> Iterator[tuple[str, list[str]]]:
+    """Yield the texts in tags under the names that are common in Vorbis comments."""
+    if tags is None:
+        return
+    common = EasyID3 if isinstance(tags, ID3) else EasyMP4Tags if isinstance(tags, MP4Tags) else None
+    if common is not None:
+        for key, get in common.Get.items():
+            # Keys with a star stand for several, whose names only the tags tell.
+            if "*" not in key and (values := _values(get, tags, key)):
+                yield key, values
+        return
+    for key, values in dict(tags).items():
+        texts = [str(value) for value in values if isinstance(value, str | ASFUnicodeAttribute)]
+        if texts and key.lower() != _PICTURE_COMMENT:
+            yield key.lower(), texts
+
+
+def _values(get: Callable[..., Any], tags: Any, key: str) -> list[str]:
+    try:
+        return [str(value) for value in get(tags, key)]
+    except KeyError:
+        return []
+
+
+def _untranslated(before: Any, texts: Mapping[str, list[str]], pictures: list[Picture]) -> tuple[str, ...]:
+    """Say of how many tags no text and no picture went along."""
+    tags = before.tags
+    names = {str(name).lower() for name in (tags.keys() if tags is not None else ())}
+    count = len(names) - len(texts) - len(pictures)
+    return (f"tags: {count} without a common name",) if count > 0 else ()
 
 
 def _pictures(file: Any) -> list[Picture]:
@@ -170,12 +253,10 @@ def _pictures(file: Any) -> list[Picture]:
     tags = file.tags
     if isinstance(file, FLAC):
         return list(file.pictures)
-    if isinstance(file, OggVorbis | OggOpus):
-        return [Picture(base64.b64decode(text)) for text in tags.get(_PICTURE_COMMENT, [])]
-    if isinstance(file, MP4):
-        return [
-            _picture(bytes(cover), _MP4_IMAGES.get(cover.imageformat, "")) for cover in (tags or {}).get("covr", [])
-        ]
+    if isinstance(file, _OGG):
+        return [Picture(base64.b64decode(text)) for text in (tags or {}).get(_PICTURE_COMMENT, [])]
+    if isinstance(tags, MP4Tags):
+        return [_picture(bytes(cover), _MP4_IMAGES.get(cover.imageformat, "")) for cover in tags.get("covr", [])]
     if isinstance(tags, ID3):
         return [_picture(frame.data, frame.mime, frame.type, frame.desc) for frame in tags.getall("APIC")]
     return []

@@ -18,6 +18,7 @@ from typing import Self
 from audiorestore.errors import OutputError
 
 PART_SUFFIX = ".part"
+_MOVE_BYTES = 2**20
 _LONGEST_NAME = 255  # bytes, on every common file system
 _NO_HARD_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EMLINK, errno.ENOSYS, errno.EXDEV)
 
@@ -92,6 +93,27 @@ class PartFile:
             yield
         except OSError as error:
             raise OutputError(self.path, expected=expected, found=describe(error)) from error
+
+
+def replace_bytes(path: Path, start: int, stop: int, content: bytes) -> None:
+    """Put ``content`` in the place of the bytes from ``start`` to ``stop``; all that follows moves along.
+
+    In place and in blocks, for a file that is not published yet: neither memory nor disk need hold it twice.
+    """
+    shift = len(content) - (stop - start)
+    with path.open("r+b") as file:
+        end = file.seek(0, os.SEEK_END)
+        if shift:
+            # What is overwritten must have been moved before: growing starts at the back, shrinking at the front.
+            places = range(stop, end, _MOVE_BYTES)
+            for place in reversed(places) if shift > 0 else places:
+                file.seek(place)
+                block = file.read(_MOVE_BYTES)
+                file.seek(place + shift)
+                file.write(block)
+            file.truncate(end + shift)
+        file.seek(start)
+        file.write(content)
 
 
 def describe(error: OSError) -> str:

@@ -1,24 +1,27 @@
-"""The chunks of RIFF files (WAV, RF64, BW64) and of their elder AIFF: find them, and carry them over byte for byte.
+"""The chunks of RIFF files (WAV, RF64, BW64) and of their kin (AIFF, Wave64, CAF): find them, carry them over.
 
-What describes a recording (bext, iXML, INFO, cue points, loops, ADM, ID3) lies in chunks beside the sound.
+What describes a recording (bext, iXML, INFO, cue points, loops, ADM, ID3) lies in chunks beside the sound. They are
+copied byte for byte, in their order, behind the sound of the result. Content is never parsed here, and nothing that a
+header claims is believed before the size of the file confirms it.
 Sources: Microsoft/IBM RIFF 1.0; EBU Tech 3285 (bext); EBU Tech 3306 and ITU-R BS.2088 (RF64, BW64);
-Apple AIFF 1.3.
+Apple AIFF 1.3; Sony Pictures Digital, Wave64; Apple Core Audio Format 1.0.
 """
 
 from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from audiorestore.errors import OutputError
 
-_UNKNOWN_32 = 0xFFFFFFFF
-_LARGEST_32 = 0xFFFFFFFE
 _MOST_CHUNKS = 10_000
+_LARGEST_32 = 0xFFFFFFFE
+_UNKNOWN_32 = 0xFFFFFFFF
+_MOST_DS64_BYTES = 65_536
 _COPY_BYTES = 2**20
 
 # Chunks that belong to the samples of one file, and would lie in another: their format and length, peaks,
@@ -27,14 +30,57 @@ _OF_THE_SOUND = frozenset(
     {
         *(b"fmt ", b"data", b"fact", b"ds64", b"PEAK", b"levl", b"MD5 ", b"slnt", b"wavl"),
         *(b"COMM", b"SSND", b"FVER"),
-        *(b"JUNK", b"junk", b"FLLR", b"PAD ", b"FAKE"),
+        *(b"desc", b"pakt", b"kuki", b"peak", b"ovvw"),
+        *(b"JUNK", b"junk", b"FLLR", b"PAD ", b"FAKE", b"free"),
     }
 )
+# Those of them that somebody may miss: what they say was true of the source's samples alone.
+_MISSED = {
+    b"MD5 ": "a checksum of the source's samples",
+    b"levl": "an envelope of the source's samples",
+    b"ovvw": "an envelope of the source's samples",
+}
+# The loudspeakers of the channels: libsndfile may have written them already.
+_ONCE = (b"chan", b"CHAN")
+
+_W64_RIFF = b"riff\x2e\x91\xcf\x11\xa5\xd6\x28\xdb\x04\xc1\x00\x00"
+_W64_WAVE = b"wave\xf3\xac\xd3\x11\x8c\xd1\x00\xc0\x4f\x8e\xdb\x8a"
+
+
+class _Dialect(NamedTuple):
+    """How a family of formats writes chunks.
+
+    ``size`` is the code of the size's type for `struct`, ``counts_head`` whether that size includes the head,
+    ``first`` the byte where the first chunk starts, ``alignment`` the multiple of bytes at which others may.
+    """
+
+    order: str
+    name_bytes: int
+    size: str
+    counts_head: bool
+    alignment: int
+    first: int
+
+    @property
+    def head(self) -> struct.Struct:
+        return struct.Struct(f"{self.order}{self.name_bytes}s{self.size}")
+
+
+_RIFF = _Dialect("<", 4, "I", False, 2, 12)
+_RIFX = _RIFF._replace(order=">")
+_W64 = _Dialect("<", 16, "Q", True, 8, 40)
+_CAF = _Dialect(">", 4, "q", False, 1, 8)
+_DIALECTS = {
+    **dict.fromkeys((b"RIFF", b"RF64", b"BW64"), _RIFF),
+    **dict.fromkeys((b"RIFX", b"FORM"), _RIFX),
+    b"riff": _W64,
+    b"caff": _CAF,
+}
 
 
 @dataclass(frozen=True)
 class Chunk:
-    """One chunk: its name, and where its content lies in the file (bytes)."""
+    """One chunk: its name (four bytes, or the sixteen of a Wave64 GUID), and where its content lies (bytes)."""
 
     name: bytes
     offset: int
@@ -45,13 +91,24 @@ class Chunk:
         """First byte after the content, padding not counted."""
         return self.offset + self.size
 
+    @property
+    def key(self) -> bytes:
+        """The four letters; of Wave64, those within the GUIDs that were made from letters."""
+        from_letters = self.name[4:] in (_W64_RIFF[4:], _W64_WAVE[4:])
+        return self.name[:4] if from_letters else self.name
+
+    @property
+    def label(self) -> str:
+        """The name in print."""
+        return self.key.decode("ascii") if len(self.key) == 4 else self.key.hex()
+
 
 @dataclass(frozen=True)
 class Layout:
     """The chunks of one file, in their order.
 
-    ``form`` is ``RIFF``, ``RIFX`` (big-endian), ``RF64``, ``BW64`` or ``FORM``; ``kind`` is ``WAVE``, ``AIFF``
-    or ``AIFC``.
+    ``form`` is ``RIFF``, ``RIFX`` (big-endian), ``RF64``, ``BW64``, ``FORM``, ``riff`` (Wave64) or ``caff``;
+    ``kind`` is ``WAVE``, ``AIFF``, ``AIFC``, ``wave`` or ``caff``.
     """
 
     form: bytes
@@ -62,7 +119,7 @@ class Layout:
     @property
     def byte_order(self) -> str:
         """``<`` or ``>``, as `struct` has it."""
-        return ">" if self.form in (b"RIFX", b"FORM") else "<"
+        return _DIALECTS[self.form].order
 
     @property
     def sound(self) -> Chunk | None:
@@ -81,13 +138,13 @@ class Layout:
             return self.sound.end - self.file_size
         return max((chunk.end for chunk in self.whole_chunks), default=0) - self.file_size
 
-    def find(self, name: bytes) -> Chunk | None:
+    def find(self, key: bytes) -> Chunk | None:
         """Return the first chunk of that name."""
-        return next((chunk for chunk in self.chunks if chunk.name == name), None)
+        return next((chunk for chunk in self.chunks if chunk.key == key), None)
 
 
 def read_layout(path: Path) -> Layout | None:
-    """Return the chunks of a RIFF or AIFF file, or None for any other file.
+    """Return the chunks of a RIFF, AIFF, Wave64 or CAF file, or None for any other file.
 
     Tolerates missing pad bytes, wrong overall sizes, and rubbish after the last chunk.
     """
@@ -96,42 +153,80 @@ def read_layout(path: Path) -> Layout | None:
 
 
 def parse_layout(file: BinaryIO) -> Layout | None:
-    """Return the chunks of an open RIFF or AIFF file, or None for any other file."""
+    """Return the chunks of an open RIFF, AIFF, Wave64 or CAF file, or None for any other file."""
     file.seek(0)
-    head = file.read(12)
-    form, kind = head[:4], head[8:12]
-    if form not in (b"RIFF", b"RIFX", b"RF64", b"BW64", b"FORM") or kind not in (b"WAVE", b"AIFF", b"AIFC"):
+    head = file.read(_W64.first)
+    form, kind = _kind(head)
+    if not form:
         return None
-    file_size = file.seek(0, os.SEEK_END)
-    layout = Layout(form, kind, (), file_size)
-    (whole,) = struct.unpack(f"{layout.byte_order}I", head[4:8])
-    chunks = tuple(_walk(file, layout, streamed=whole in (0, _UNKNOWN_32)))
-    return Layout(form, kind, chunks, file_size)
+    layout = Layout(form, kind, (), file.seek(0, os.SEEK_END))
+    whole = head[4:8]
+    streamed = len(whole) == 4 and struct.unpack(f"{layout.byte_order}I", whole)[0] in (0, _UNKNOWN_32)
+    return Layout(form, kind, tuple(_walk(file, layout, streamed=streamed)), layout.file_size)
 
 
 def chunks_to_carry(layout: Layout) -> list[Chunk]:
     """Return the chunks that describe the recording rather than these very samples."""
-    return [chunk for chunk in layout.whole_chunks if chunk.name not in _OF_THE_SOUND]
+    return [chunk for chunk in layout.whole_chunks if chunk.key not in _OF_THE_SOUND]
 
 
-def append_chunks(target: Path, source: Path, chunks: Sequence[Chunk]) -> None:
+def chunks_that_fit(before: Layout, after: Layout) -> list[Chunk]:
+    """Return the chunks to carry from one file into another that have room in its headers and are not there yet."""
+    return [
+        chunk
+        for chunk in chunks_to_carry(before)
+        if (chunk.size <= _LARGEST_32 or _dialect(after).size != "I")
+        and not (chunk.key in _ONCE and after.find(chunk.key))
+    ]
+
+
+def chunks_lost(before: Layout, carried: Sequence[Chunk]) -> Iterator[str]:
+    """Yield a line for each thing in a file that did not go along, and that somebody may miss."""
+    for chunk in before.chunks:
+        if chunk in carried:
+            continue
+        if chunk.end > before.file_size:
+            yield f"{chunk.label}: runs beyond the end of the file"
+        elif chunk.key in _MISSED:
+            yield f"{chunk.label}: {_MISSED[chunk.key]}"
+        elif chunk.key not in _OF_THE_SOUND and chunk.key not in _ONCE:
+            yield f"{chunk.label}: {'over 4 GB' if chunk.size > _LARGEST_32 else 'has no place in this format'}"
+    if len(before.chunks) == _MOST_CHUNKS:
+        yield f"all after the first {_MOST_CHUNKS} chunks"
+
+
+def append_chunks(
+    target: Path, source: Path, chunks: Sequence[Chunk], changed: Mapping[Chunk, bytes] | None = None
+) -> None:
     """Copy chunks of ``source`` byte for byte to the end of ``target``, and correct its overall size.
 
-    Both must be RIFF or AIFF files of the same byte order.
+    Both must be files of one family and of the same byte order.
+
+    Args:
+        target: a finished file. source: the file in which the chunks lie.
+        chunks: what to copy, in this order.
+        changed: new content of some of them.
 
     Raises:
         OutputError: the target is no such file, or would outgrow the sizes in its header.
     """
     layout = read_layout(target)
     if layout is None:
-        raise OutputError(target, expected="a RIFF or AIFF file", found="another one")
+        raise OutputError(target, expected="a file made of chunks", found="another one")
+    dialect = _dialect(layout)
+    changed = changed or {}
     with source.open("rb") as origin, target.open("r+b") as file:
         file.seek(0, os.SEEK_END)
         for chunk in chunks:
-            _pad(file)
-            file.write(struct.pack(f"{layout.byte_order}4sI", chunk.name, chunk.size))
-            _copy(origin, file, chunk)
-        _pad(file)
+            content = changed.get(chunk)
+            size = chunk.size if content is None else len(content)
+            _pad(file, dialect)
+            file.write(dialect.head.pack(chunk.name, size + dialect.head.size * dialect.counts_head))
+            if content is None:
+                _copy(origin, file, chunk)
+            else:
+                file.write(content)
+        _pad(file, dialect)
         _set_size(file, layout, target)
 
 
@@ -152,49 +247,82 @@ def patch(path: Path, offset: int, content: bytes) -> None:
         file.write(content)
 
 
+def _kind(head: bytes) -> tuple[bytes, bytes]:
+    """Return form and kind of a file that begins with these bytes; two empty strings if it is made of no chunks."""
+    form, kind = head[:4], head[8:12]
+    if head.startswith(_W64_RIFF) and head[24:40] == _W64_WAVE:
+        return form, b"wave"
+    if form == b"caff":
+        return form, form
+    of_riff = form in (b"RIFF", b"RIFX", b"RF64", b"BW64", b"FORM") and kind in (b"WAVE", b"AIFF", b"AIFC")
+    return (form, kind) if of_riff else (b"", b"")
+
+
+def _dialect(layout: Layout) -> _Dialect:
+    return _DIALECTS[layout.form]
+
+
 def _walk(file: BinaryIO, layout: Layout, *, streamed: bool) -> Iterator[Chunk]:
     """Yield the chunks one after the other, until the end or something that is no chunk."""
-    order = layout.byte_order
-    long_sizes: dict[bytes, int] = {}
-    position = 12
+    dialect = _dialect(layout)
+    head_bytes = dialect.head.size
+    long_sizes: list[tuple[bytes, int]] = []
+    position = dialect.first
     for _ in range(_MOST_CHUNKS):
         file.seek(position)
-        head = file.read(8)
-        if len(head) < 8 or not _is_name(head[:4]):
+        head = file.read(head_bytes)
+        if len(head) < head_bytes or not (dialect.name_bytes > 4 or _is_name(head[:4])):
             return
-        name, size = struct.unpack(f"{order}4sI", head)
-        start = position + 8
+        name, size = dialect.head.unpack(head)
+        size -= head_bytes * dialect.counts_head
+        start = position + head_bytes
+        chunk = Chunk(name, start, size)
         if name == b"ds64" and layout.form in (b"RF64", b"BW64"):
-            long_sizes = _read_ds64(file.read(min(size, 65_536)))
-        elif size == _UNKNOWN_32 and name in long_sizes:
-            size = long_sizes[name]
-        elif name in (b"data", b"SSND") and streamed and size in (0, _UNKNOWN_32):
-            # Written to a pipe, where the length was not known: the sound reaches to the end.
-            size = layout.file_size - start
-        elif name == b"data" and size == _UNKNOWN_32:
-            size = layout.file_size - start
-        yield Chunk(name, start, size)
-        position = _next_position(file, start + size)
+            long_sizes = _read_ds64(file.read(min(size, _MOST_DS64_BYTES)))
+        elif dialect.size == "I":
+            chunk = Chunk(name, start, _true_size(chunk, long_sizes, layout, streamed=streamed))
+        elif size < 0:
+            # A length that was not known: the sound reaches to the end. For anything else that is nonsense.
+            if chunk.key != b"data":
+                return
+            chunk = Chunk(name, start, layout.file_size - start)
+        yield chunk
+        if chunk.end >= layout.file_size:
+            return
+        position = _next_position(file, chunk.end, dialect)
 
 
-def _read_ds64(content: bytes) -> dict[bytes, int]:
-    """Return the 64-bit sizes in a ds64 chunk (EBU Tech 3306)."""
+def _true_size(chunk: Chunk, long_sizes: list[tuple[bytes, int]], layout: Layout, *, streamed: bool) -> int:
+    """Return the size of a chunk whose 32 bits may be too few for it, or were never filled in."""
+    if chunk.size == _UNKNOWN_32:
+        # Of several chunks of one name, each takes the next entry.
+        for index, (name, size) in enumerate(long_sizes):
+            if name == chunk.name:
+                del long_sizes[index]
+                return size
+    to_the_end = layout.file_size - chunk.offset
+    if chunk.name in (b"data", b"SSND") and streamed and chunk.size in (0, _UNKNOWN_32):
+        # Written to a pipe, where the length was not known: the sound reaches to the end.
+        return to_the_end
+    return to_the_end if chunk.name == b"data" and chunk.size == _UNKNOWN_32 else chunk.size
+
+
+def _read_ds64(content: bytes) -> list[tuple[bytes, int]]:
+    """Return the 64-bit sizes in a ds64 chunk (EBU Tech 3306), each with the name of the chunk that it is of."""
     if len(content) < 24:
-        return {}
-    sizes = {b"data": struct.unpack_from("<Q", content, 8)[0]}
-    for offset in range(28, len(content) - 11, 12):
-        name, size = struct.unpack_from("<4sQ", content, offset)
-        sizes[name] = size
-    return sizes
+        return []
+    sizes = [(b"data", int(struct.unpack_from("<Q", content, 8)[0]))]
+    return [*sizes, *(struct.unpack_from("<4sQ", content, offset) for offset in range(28, len(content) - 11, 12))]
 
 
-def _next_position(file: BinaryIO, end: int) -> int:
-    """Return where the next chunk starts: at an even offset, unless the writer forgot the pad byte."""
-    if end % 2 == 0:
-        return end
+def _next_position(file: BinaryIO, end: int, dialect: _Dialect) -> int:
+    """Return where the next chunk starts: at the next multiple, unless the writer forgot the pad byte."""
+    aligned = end + -end % dialect.alignment
+    if aligned == end or dialect.alignment != 2:
+        return aligned
     file.seek(end)
     following = file.read(4)
-    return end if len(following) == 4 and following[:1] != b"\0" and _is_name(following) else end + 1
+    return end if len(following) == 4 and following[:1] != b"\0" and _is_name(following) else aligned
 
 
 def _is_name(name: bytes) -> bool:
@@ -202,9 +330,8 @@ def _is_name(name: bytes) -> bool:
     return all(0x20 <= byte < 0x7F for byte in name)
 
 
-def _pad(file: BinaryIO) -> None:
-    if file.tell() % 2:
-        file.write(b"\0")
+def _pad(file: BinaryIO, dialect: _Dialect) -> None:
+    file.write(bytes(-file.tell() % dialect.alignment))
 
 
 def _copy(origin: BinaryIO, file: BinaryIO, chunk: Chunk) -> None:
@@ -216,13 +343,18 @@ def _copy(origin: BinaryIO, file: BinaryIO, chunk: Chunk) -> None:
 
 def _set_size(file: BinaryIO, layout: Layout, path: Path) -> None:
     """Write the overall size into the header, for a file that ends where ``file`` stands."""
-    size = file.tell() - 8
+    whole = file.tell()
     ds64 = layout.find(b"ds64")
-    if layout.form in (b"RF64", b"BW64") and ds64 is not None:
+    if layout.form == b"caff":
+        return  # has none
+    if layout.form == b"riff":
+        file.seek(len(_W64_RIFF))
+        file.write(struct.pack("<Q", whole))
+    elif layout.form in (b"RF64", b"BW64") and ds64 is not None:
         file.seek(ds64.offset)
-        file.write(struct.pack("<Q", size))
-        return
-    if size > _LARGEST_32:
-        raise OutputError(path, expected="less than 4 GB in a WAV or AIFF file", found=f"{size + 8} bytes")
-    file.seek(4)
-    file.write(struct.pack(f"{layout.byte_order}I", size))
+        file.write(struct.pack("<Q", whole - 8))
+    elif whole - 8 > _LARGEST_32:
+        raise OutputError(path, expected="less than 4 GB in a WAV or AIFF file", found=f"{whole} bytes")
+    else:
+        file.seek(4)
+        file.write(struct.pack(f"{layout.byte_order}I", whole - 8))

@@ -12,8 +12,11 @@ import torch
 from scipy.signal import sosfilt
 from torch.nn import functional
 
+from audiorestore.audio.bext import Loudness
+from audiorestore.audio.signal import Source, blocks
 from audiorestore.quality.framing import FloatArray, FrameCutter, Series
 
+BLOCK_SAMPLES = 1 << 16
 STEP_SECONDS = 0.1
 # Both windows in steps: gating blocks of 0.4 s overlap by three quarters, short-term loudness is over 3 s.
 MOMENTARY_STEPS = 4
@@ -105,12 +108,35 @@ class LoudnessMeter:
         low, high = np.percentile(LOUDNESS_OFFSET_DB + 10 * np.log10(windows), RANGE_PERCENTILES)
         return float(high - low)
 
-    def _gated(self, n_steps: int, relative_gate: float) -> FloatArray:
-        """Return the powers of all windows of ``n_steps`` that pass the absolute and then the relative gate."""
+    def max_momentary_lufs(self) -> float | None:
+        """Return the highest loudness of any 0.4 s, ungated; None for silence or less sound than that.
+
+        Source: EBU Tech 3341 (2016), section 2.2.
+        """
+        return self._highest(MOMENTARY_STEPS)
+
+    def max_short_term_lufs(self) -> float | None:
+        """Return the highest loudness of any 3 s, ungated; None for silence or less sound than that.
+
+        Source: EBU Tech 3341 (2016), section 2.2.
+        """
+        return self._highest(SHORT_TERM_STEPS)
+
+    def _highest(self, n_steps: int) -> float | None:
+        powers = self._windows(n_steps)
+        # A sliding sum leaves rounding behind in silence: under -200 LUFS there is nothing.
+        return _loudness(powers.max()) if len(powers) and powers.max() > 1e-20 else None
+
+    def _windows(self, n_steps: int) -> FloatArray:
+        """Return the mean powers of all windows of ``n_steps``."""
         steps = self._powers.values()
         if len(steps) < n_steps:
             return np.zeros(0)
-        powers = np.convolve(steps, np.full(n_steps, 1 / n_steps), mode="valid")
+        return np.convolve(steps, np.full(n_steps, 1 / n_steps), mode="valid")
+
+    def _gated(self, n_steps: int, relative_gate: float) -> FloatArray:
+        """Return the powers of all windows of ``n_steps`` that pass the absolute and then the relative gate."""
+        powers = self._windows(n_steps)
         powers = powers[powers >= 10 ** ((ABSOLUTE_GATE_LUFS - LOUDNESS_OFFSET_DB) / 10)]
         return powers[powers > powers.mean() * 10 ** (relative_gate / 10)] if len(powers) else powers
 
@@ -145,6 +171,27 @@ class TruePeakMeter:
             return 0.0
         oversampled = functional.conv1d(torch.from_numpy(samples).unsqueeze(1), self._taps)
         return max(float(oversampled.abs().max()), float(np.abs(samples).max()))
+
+
+def measure_loudness(source: Source) -> Loudness:
+    """Measure a whole recording in one pass.
+
+    Raises:
+        InputError: a sample cannot be read or is not finite.
+    """
+    meter = LoudnessMeter(source.sample_rate, source.channels)
+    true_peak = TruePeakMeter(source.channels)
+    for block in blocks(source, BLOCK_SAMPLES):
+        samples = block.double().numpy()
+        meter.add(samples)
+        true_peak.add(samples)
+    return Loudness(
+        integrated_lufs=meter.integrated_lufs(),
+        range_lu=meter.range_lu(),
+        true_peak_dbtp=true_peak.peak_dbtp(),
+        momentary_lufs=meter.max_momentary_lufs(),
+        short_term_lufs=meter.max_short_term_lufs(),
+    )
 
 
 def _loudness(power: float) -> float:
