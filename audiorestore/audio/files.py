@@ -12,7 +12,7 @@ import os
 import stat
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -28,10 +28,11 @@ from audiorestore.audio import ffmpeg
 from audiorestore.audio.bext import Loudness, amend
 from audiorestore.audio.formats import INTEGER_BITS, LOSSY, Target, frame_bytes, writable
 from audiorestore.audio.headers import broken_promise, counts_mp3_frames
+from audiorestore.audio.id3 import leading_tags
 from audiorestore.audio.metadata import Carried, bytes_to_carry, carries_chunks, copy_metadata, make_reproducible
 from audiorestore.audio.partfile import PartFile, describe
 from audiorestore.audio.pcm import dequantise, quantise
-from audiorestore.audio.riff import patch, set_aiff_length
+from audiorestore.audio.riff import parse_layout, patch, set_aiff_length
 from audiorestore.audio.signal import AudioInfo, Source
 from audiorestore.errors import InputError, OutputError
 
@@ -41,6 +42,8 @@ Overflow = Literal["clip", "error"]
 # Samples per call of libsndfile. The Vorbis encoder keeps all that it is given on the stack, and overflows it.
 _BLOCK = 65_536
 _LOSSY_BLOCK = 4_096
+# 60 dB over full scale. Powers of far larger samples overflow within the MP3 encoder, which then ends the program.
+_LOSSY_PEAK = 1_000.0
 
 # Subtypes in which libsndfile finds any sample exactly. In MP3, Vorbis and Opus it lands beside it now and then,
 # and in some ADPCM it cannot seek at all; nor in two containers that are made of blocks.
@@ -211,6 +214,7 @@ class FileWriter:
         self.written = 0
         self._bits = INTEGER_BITS.get(self.info.subtype)
         self._overflow = overflow
+        self._lost_texts: list[str] = []
         self._part = PartFile(self.path, force=force, source=self._source)
         try:
             self._file = self._create(info)
@@ -296,14 +300,16 @@ class FileWriter:
                 **best,
             )
         if not (self._carry and self._source and carries_chunks(source.container, self.info.container)):
-            for name, text in self.info.tags.items():
-                setattr(file, name, text)
+            self._lost_texts = _set_texts(file, self.info.tags)
         return file
 
     def _check(self, samples: Tensor) -> None:
         if not bool(torch.isfinite(samples).all()):
             raise OutputError(self.path, expected="finite samples", found="NaN or infinity in the result")
         self.peak = max(self.peak, float(samples.abs().max()))
+        if self.info.subtype in LOSSY and self.peak > _LOSSY_PEAK:
+            found = f"a peak of {self.peak:.3g}"
+            raise OutputError(self.path, expected="samples that an encoder can take", found=found)
 
     def _write_block(self, samples: Tensor) -> Tensor:
         if self._bits is None:
@@ -330,7 +336,9 @@ class FileWriter:
                 patch(part, 0, b"BW64")
             if self._carry and self._source is not None:
                 amend = self._amend_bext if self._history else None
-                self.carried = copy_metadata(self._source, part, amend)
+                carried = copy_metadata(self._source, part, amend)
+                lost = (f"text: {name}" for name in self._lost_texts)
+                self.carried = replace(carried, lost=(*carried.lost, *lost))
             make_reproducible(part)
 
     def _bytes_to_carry(self) -> int:
@@ -452,12 +460,41 @@ def _sndfile(file: BinaryIO, head: bytes) -> tuple[soundfile.SoundFile, int]:
     # Asked first: once libsndfile is at work, the position in the file is its own.
     length_is_stated = counts_mp3_frames(file)
     os.lseek(file.fileno(), 0, os.SEEK_SET)
-    is_bw64 = head.startswith(b"BW64")
-    sound = _SoundFile(_Bw64AsRf64(file.fileno(), closefd=False) if is_bw64 else file.fileno(), closefd=False)
+    sound = _SoundFile(_understood(file, head), closefd=False)
     if sound.format == "MP3" and not length_is_stated:
         sound.close()
         return _SoundFile(_Prolonged(file.fileno(), closefd=False)), _UNKNOWN_LENGTH
     return sound, sound.frames
+
+
+def _set_texts(file: soundfile.SoundFile, texts: Mapping[str, str]) -> list[str]:
+    """Give a new file its texts, and return the names of those that its format does not take."""
+    refused = []
+    for name, text in texts.items():
+        try:
+            setattr(file, name, text)
+        except soundfile.SoundFileError:
+            refused.append(name)
+    return refused
+
+
+def _understood(file: BinaryIO, head: bytes) -> int | io.FileIO:
+    """Return an open file as libsndfile reads it rightly.
+
+    Of Wave64 it takes all that follows the sound for more of it; in FLAC behind ID3 tags it cannot seek.
+    """
+    start, end = 0, os.fstat(file.fileno()).st_size
+    if head.startswith(b"BW64"):
+        return _Bw64AsRf64(file.fileno(), closefd=False)
+    if head.startswith(b"riff"):
+        layout = parse_layout(file)
+        end = min(layout.sound.end, end) if layout is not None and layout.sound is not None else end
+    elif head.startswith(b"ID3"):
+        tags = leading_tags(file)
+        file.seek(tags)
+        start = tags if file.read(4) == b"fLaC" else 0
+    os.lseek(file.fileno(), 0, os.SEEK_SET)
+    return _Window(file.fileno(), start, end) if (start, end) != (0, os.fstat(file.fileno()).st_size) else file.fileno()
 
 
 def _info(sound: soundfile.SoundFile) -> AudioInfo:
@@ -519,6 +556,26 @@ class _Bw64AsRf64(io.FileIO):
             name = b"RF64"[start : start + size]
             buffer[: len(name)] = name
         return size
+
+
+class _Window(io.FileIO):
+    """The part of a file from one byte to another, as if it were all."""
+
+    def __init__(self, file: int, start: int, end: int) -> None:
+        super().__init__(file, "rb", closefd=False)
+        self._start, self._end = start, end
+        self.seek(0)
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
+        origin = {os.SEEK_SET: self._start, os.SEEK_CUR: super().tell(), os.SEEK_END: self._end}[whence]
+        return super().seek(max(origin + offset, self._start)) - self._start
+
+    def tell(self) -> int:
+        return super().tell() - self._start
+
+    def readinto(self, buffer: Any) -> int:
+        size = max(min(len(buffer), self._end - super().tell()), 0)
+        return super().readinto(memoryview(buffer)[:size]) or 0
 
 
 class _Prolonged(io.FileIO):

@@ -7,16 +7,21 @@ Sources: id3.org, ID3 tag version 2.2, 2.3 and 2.4 (structure), section 3.1; ID3
 from __future__ import annotations
 
 import os
+import re
+from itertools import pairwise
 from pathlib import Path
 from typing import BinaryIO
+
+from mutagen.id3 import Frames
 
 from audiorestore.audio.partfile import replace_bytes
 
 _HEAD_BYTES = 10
 _MOST_TAGS = 16
-_MOST_BYTES = 2**28
+MOST_BYTES = 2**28
 _V1_BYTES = 128
 _APE_BYTES = 32
+_FRAME_NAME = re.compile(b"|".join(name.encode("ascii") for name in sorted(Frames)))
 
 
 def size_of_tag(head: bytes) -> int:
@@ -57,7 +62,7 @@ def copy_tags(source: Path, target: Path) -> tuple[tuple[str, ...], tuple[str, .
     lost = []
     with source.open("rb") as file:
         size = leading_tags(file)
-        if size > _MOST_BYTES:
+        if size > MOST_BYTES:
             lost.append(f"ID3: {size} bytes of tags")
             size = 0
         file.seek(0)
@@ -73,6 +78,21 @@ def copy_tags(source: Path, target: Path) -> tuple[tuple[str, ...], tuple[str, .
             file.write(back)
     kept = [f"ID3v2.{front[3]}"] if front else []
     return (*kept, *(["ID3v1"] if back else [])), (*lost, *(["APE tag"] if ape else []))
+
+
+def has_compressed_frames(content: bytes) -> bool:
+    """Tell whether there are frames of ID3v2.3 or 2.4 in these bytes that unpack to nobody knows how much.
+
+    They are looked for wherever they may stand, for sizes and nesting are not to be trusted: a name that ID3 knows,
+    the flag for compression, and soon after it the first two bytes of a zlib stream (RFC 1950, section 2.2).
+    Source: ID3v2.3, section 3.3.1; ID3v2.4, section 4.1.2.
+    """
+    for found in _FRAME_NAME.finditer(content):
+        flags, *data = content[found.end() + 5 : found.end() + 18] or b"\0"
+        starts = (first & 0x0F == 8 and (first << 8 | second) % 31 == 0 for first, second in pairwise(data))
+        if flags & 0x88 and any(starts):
+            return True
+    return False
 
 
 def _read_tail(file: BinaryIO, size: int, magic: bytes) -> bytes:

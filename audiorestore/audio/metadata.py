@@ -163,6 +163,8 @@ def _copy_speaker_mask(source: Path, before: Layout, part: Path, after: Layout) 
 
 def _copy_tags(source: Path, part: Path) -> Carried:
     """Copy comments from Ogg to Ogg, and otherwise what has a common name."""
+    if id3.has_compressed_frames(_id3_content(source)):
+        return Carried(lost=("tags: compressed ID3 frames",))
     try:
         before = mutagen.File(source)
         after = mutagen.File(part)
@@ -184,6 +186,22 @@ def _copy_tags(source: Path, part: Path) -> Carried:
         if isinstance(error, OSError) or isinstance(error.__context__, OSError):
             raise OutputError(part, expected="to write tags", found=_damage(error)) from error
         return Carried(lost=(_damage(error),))
+
+
+def _id3_content(path: Path) -> bytes:
+    """Return the ID3 tags in a file, wherever its format has them; of one that is absurdly large the beginning."""
+    layout = read_layout(path)
+    with path.open("rb") as file:
+        place, size = 0, id3.leading_tags(file)
+        chunk = (layout.find(b"id3 ") or layout.find(b"ID3 ")) if layout is not None else None
+        if chunk is not None:
+            place, size = chunk.offset, chunk.size
+        file.seek(0)
+        head = file.read(28)
+        if head.startswith(b"DSD "):
+            place, size = min(int.from_bytes(head[20:], "little"), path.stat().st_size), id3.MOST_BYTES
+        file.seek(place)
+        return file.read(min(size, id3.MOST_BYTES, path.stat().st_size))
 
 
 def _damage(error: Exception) -> str:

@@ -13,7 +13,7 @@ import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import BinaryIO, Self
 
 from audiorestore.errors import OutputError
 
@@ -96,24 +96,27 @@ class PartFile:
 
 
 def replace_bytes(path: Path, start: int, stop: int, content: bytes) -> None:
-    """Put ``content`` in the place of the bytes from ``start`` to ``stop``; all that follows moves along.
+    """Put ``content`` in the place of the bytes from ``start`` to ``stop``; all that follows moves along."""
+    with path.open("r+b") as file:
+        shift_bytes(file, stop, len(content) - (stop - start))
+        file.seek(start)
+        file.write(content)
+
+
+def shift_bytes(file: BinaryIO, start: int, shift: int) -> None:
+    """Move all that follows ``start`` in an open file by ``shift`` bytes, back or forth.
 
     In place and in blocks, for a file that is not published yet: neither memory nor disk need hold it twice.
     """
-    shift = len(content) - (stop - start)
-    with path.open("r+b") as file:
-        end = file.seek(0, os.SEEK_END)
-        if shift:
-            # What is overwritten must have been moved before: growing starts at the back, shrinking at the front.
-            places = range(stop, end, _MOVE_BYTES)
-            for place in reversed(places) if shift > 0 else places:
-                file.seek(place)
-                block = file.read(_MOVE_BYTES)
-                file.seek(place + shift)
-                file.write(block)
-            file.truncate(end + shift)
-        file.seek(start)
-        file.write(content)
+    end = file.seek(0, os.SEEK_END)
+    # What is overwritten must have been moved before: growing starts at the back, shrinking at the front.
+    places = range(start, end, _MOVE_BYTES)
+    for place in (reversed(places) if shift > 0 else places) if shift else ():
+        file.seek(place)
+        block = file.read(min(_MOVE_BYTES, end - place))
+        file.seek(place + shift)
+        file.write(block)
+    file.truncate(end + shift)
 
 
 def describe(error: OSError) -> str:

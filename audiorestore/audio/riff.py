@@ -1,7 +1,7 @@
 """The chunks of RIFF files (WAV, RF64, BW64) and of their kin (AIFF, Wave64, CAF): find them, carry them over.
 
 What describes a recording (bext, iXML, INFO, cue points, loops, ADM, ID3) lies in chunks beside the sound. They are
-copied byte for byte, in their order, behind the sound of the result. Content is never parsed here, and nothing that a
+copied byte for byte and in their order. Content is never parsed here, and nothing that a
 header claims is believed before the size of the file confirms it.
 Sources: Microsoft/IBM RIFF 1.0; EBU Tech 3285 (bext); EBU Tech 3306 and ITU-R BS.2088 (RF64, BW64);
 Apple AIFF 1.3; Sony Pictures Digital, Wave64; Apple Core Audio Format 1.0.
@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
+from audiorestore.audio.partfile import shift_bytes
 from audiorestore.errors import OutputError
 
 _MOST_CHUNKS = 10_000
@@ -198,9 +199,9 @@ def chunks_lost(before: Layout, carried: Sequence[Chunk]) -> Iterator[str]:
 def append_chunks(
     target: Path, source: Path, chunks: Sequence[Chunk], changed: Mapping[Chunk, bytes] | None = None
 ) -> None:
-    """Copy chunks of ``source`` byte for byte to the end of ``target``, and correct its overall size.
+    """Copy chunks of ``source`` byte for byte behind the sound of ``target``, and correct its overall size.
 
-    Both must be files of one family and of the same byte order.
+    In Wave64 they go before the sound. Both must be files of one family and of the same byte order.
 
     Args:
         target: a finished file. source: the file in which the chunks lie.
@@ -215,17 +216,16 @@ def append_chunks(
         raise OutputError(target, expected="a file made of chunks", found="another one")
     dialect = _dialect(layout)
     changed = changed or {}
+    sizes = {chunk: len(changed[chunk]) if chunk in changed else chunk.size for chunk in chunks}
     with source.open("rb") as origin, target.open("r+b") as file:
-        file.seek(0, os.SEEK_END)
-        for chunk in chunks:
-            content = changed.get(chunk)
-            size = chunk.size if content is None else len(content)
+        file.seek(_make_room(file, layout, sizes.values()))
+        for chunk, size in sizes.items():
             _pad(file, dialect)
             file.write(dialect.head.pack(chunk.name, size + dialect.head.size * dialect.counts_head))
-            if content is None:
-                _copy(origin, file, chunk)
+            if chunk in changed:
+                file.write(changed[chunk])
             else:
-                file.write(content)
+                _copy(origin, file, chunk)
         _pad(file, dialect)
         _set_size(file, layout, target)
 
@@ -334,6 +334,20 @@ def _pad(file: BinaryIO, dialect: _Dialect) -> None:
     file.write(bytes(-file.tell() % dialect.alignment))
 
 
+def _make_room(file: BinaryIO, layout: Layout, sizes: Iterable[int]) -> int:
+    """Return the byte where chunks of these sizes can be written: behind the sound, but in Wave64 before it.
+
+    libsndfile, and so many programs, takes all that follows in a Wave64 file for sound.
+    """
+    dialect = _dialect(layout)
+    if layout.form != b"riff" or layout.sound is None:
+        return file.seek(0, os.SEEK_END)
+    start = layout.sound.offset - dialect.head.size
+    taken = (dialect.head.size + size for size in sizes)
+    shift_bytes(file, start, sum(size + -size % dialect.alignment for size in taken))
+    return start
+
+
 def _copy(origin: BinaryIO, file: BinaryIO, chunk: Chunk) -> None:
     """Copy the content of a chunk in blocks: pictures in it may be large."""
     origin.seek(chunk.offset)
@@ -342,8 +356,8 @@ def _copy(origin: BinaryIO, file: BinaryIO, chunk: Chunk) -> None:
 
 
 def _set_size(file: BinaryIO, layout: Layout, path: Path) -> None:
-    """Write the overall size into the header, for a file that ends where ``file`` stands."""
-    whole = file.tell()
+    """Write the overall size into the header."""
+    whole = file.seek(0, os.SEEK_END)
     ds64 = layout.find(b"ds64")
     if layout.form == b"caff":
         return  # has none
