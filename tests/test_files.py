@@ -441,6 +441,65 @@ def test_bw64_is_read_and_written(tmp_path):
     assert torch.equal(read(tmp_path / "b.wav"), samples)
 
 
+@pytest.mark.parametrize("form", [b"RF64", b"BW64"])
+@pytest.mark.parametrize("pad", [b"", b"\0"])
+def test_rf64_with_odd_chunks_before_the_sound(tmp_path, form, pad):
+    """libsndfile does not skip the pad byte, and finds no sound behind it."""
+    samples = integers(1, 1001, 16)
+    write(tmp_path / "a.wav", samples, "RF64", "PCM_16")
+    content = (tmp_path / "a.wav").read_bytes()
+    place = content.index(b"data")
+    odd = (
+        b"bext"
+        + struct.pack("<I", 5)
+        + b"odd!!"
+        + pad
+        + b"LIST"
+        + struct.pack("<I", 19)
+        + b"INFOINAM\7\0\0\0Side A\0"
+        + pad
+    )
+    content = form + content[4:place] + odd + content[place:]
+    (tmp_path / "a.wav").write_bytes(content[:20] + struct.pack("<Q", len(content) - 8) + content[28:])
+    assert torch.equal(read(tmp_path / "a.wav"), samples)
+    assert copy(tmp_path / "a.wav", tmp_path / "b.wav").carried.kept == ("bext", "LIST")
+    assert torch.equal(read(tmp_path / "b.wav"), samples)
+
+
+@pytest.mark.parametrize("extra", [8, 4000])
+def test_what_follows_the_sound_in_wave64_is_no_sound(tmp_path, extra):
+    samples = integers(2, 1001, 16)
+    write(tmp_path / "a.w64", samples, "W64", "PCM_16")
+    content = (tmp_path / "a.w64").read_bytes()
+    content += bytes(-len(content) % 8) + bytes(16) + struct.pack("<Q", 24 + extra) + bytes(extra)
+    (tmp_path / "a.w64").write_bytes(content[:16] + struct.pack("<Q", len(content)) + content[24:])
+    assert torch.equal(read(tmp_path / "a.w64"), samples)
+
+
+def test_flac_behind_id3_tags(tmp_path):
+    samples = integers(2, 50_001, 16)
+    write(tmp_path / "a.flac", samples, "FLAC", "PCM_16")
+    (tmp_path / "b.flac").write_bytes(b"ID3\3\0\0\0\0\0\5abcde" + (tmp_path / "a.flac").read_bytes())
+    assert torch.equal(read(tmp_path / "b.flac"), samples)
+
+
+def test_texts_that_a_format_does_not_take_are_named(tmp_path):
+    info = replace(info_for(noise(1, 100), "FLAC", "PCM_16"), tags={"title": "Side A"})
+    with FileWriter(tmp_path / "a.flac", info) as writer:
+        writer.write(noise(1, 100))
+    for name in ("b.au", "b.w64"):
+        writer = copy(tmp_path / "a.flac", tmp_path / name)
+        assert "text: title" in writer.carried.lost
+
+
+def test_samples_that_would_end_the_encoder_are_refused(tmp_path):
+    """LAME stops the whole process when powers overflow."""
+    for name in ("a.mp3", "a.ogg"):
+        with pytest.raises(OutputError, match="an encoder can take"):
+            write(tmp_path / name, noise(1, 5000, level=1e20), "MP3" if name == "a.mp3" else "OGG", "")
+    assert list(tmp_path.iterdir()) == []
+
+
 # Writing
 
 

@@ -1,3 +1,4 @@
+import io
 import struct
 import time
 
@@ -25,10 +26,10 @@ def sound(path, container, subtype=None, rate=44100):
     return path
 
 
-def restored(source, path):
+def restored(source, path, history=""):
     """Write a copy as the program does, and make sure that what was added does no harm to the sound."""
     with FileSource.open(source) as before:
-        with FileWriter(path, before.info, source_path=source) as writer:
+        with FileWriter(path, before.info, source_path=source, history=history) as writer:
             writer.write(before.read(0, before.n_samples))
         with FileSource.open(path) as after:
             assert after.n_samples == before.n_samples == len(SOUND)
@@ -107,6 +108,111 @@ def test_aiff_keeps_every_chunk(tmp_path):
     restored(source, tmp_path / "b.aiff")
     found = contents(tmp_path / "b.aiff")
     assert {name: found[name] for name, _ in chunks} == dict(chunks)
+
+
+def test_aiff_does_not_lose_the_text_that_goes_to_wav(tmp_path):
+    source = sound(tmp_path / "a.aiff", "AIFF", "PCM_16")
+    append(source, (b"NAME", b"Side A"), (b"MARK", b"\0\0"), order=">")
+    carried = restored(source, tmp_path / "b.wav")
+    with FileSource.open(tmp_path / "b.wav") as found:
+        assert found.info.tags["title"] == "Side A"
+    assert carried.lost == tuple(f"{name}: has no place in this format" for name in ("NAME", "MARK"))
+
+
+@pytest.mark.parametrize("target", ["b.flac", "b.aiff", "b.caf", "b.w64", "b.au", "b.mp3"])
+def test_chunks_that_another_format_has_no_place_for_are_named(tmp_path, target):
+    source = sound(tmp_path / "a.wav", "WAV", "PCM_16")
+    append(source, (b"bext", bytes(602)), (b"cue ", bytes(4)), (b"iXML", b"<x/>"))
+    carried = restored(source, tmp_path / target)
+    assert [line.partition(":")[0] for line in carried.lost] == ["bext", "cue ", "iXML"]
+
+
+def test_caf_keeps_every_chunk(tmp_path):
+    source = sound(tmp_path / "a.caf", "CAF", "PCM_24")
+    chunks = [(b"info", b"\0\0\0\1title\0Side A\0"), (b"mark", bytes(8)), (b"uuid", b"odd" * 7), (b"strg", bytes(4))]
+    with source.open("ab") as file:
+        for name, content in chunks:
+            file.write(struct.pack(">4sq", name, len(content)) + content)
+    carried = restored(source, tmp_path / "b.caf")
+    found = contents(tmp_path / "b.caf")
+    assert {name: found[name] for name, _ in chunks} == dict(chunks)
+    assert carried.lost == ()
+
+
+def test_wave64_keeps_every_chunk(tmp_path):
+    """Markers have a GUID that was not made from letters."""
+    source = sound(tmp_path / "a.w64", "W64", "PCM_24")
+    letters = b"\xf3\xac\xd3\x11\x8c\xd1\x00\xc0\x4f\x8e\xdb\x8a"
+    marker = bytes.fromhex("5662f7ab2d39d21186c700c04f8edb8a")
+    chunks = [(b"bext" + letters, bytes(602)), (marker, b"twelve bytes"), (b"iXML" + letters, b"odd")]
+    content = source.read_bytes()
+    content += bytes(-len(content) % 8)
+    for name, inside in chunks:
+        content += name + struct.pack("<Q", 24 + len(inside)) + inside + bytes(-len(inside) % 8)
+    source.write_bytes(content[:16] + struct.pack("<Q", len(content)) + content[24:])
+    carried = restored(source, tmp_path / "b.w64")
+    found = contents(tmp_path / "b.w64")
+    assert {name: found[name] for name, _ in chunks} == dict(chunks)
+    assert carried.kept == ("bext", marker.hex(), "iXML")
+    whole = (tmp_path / "b.w64").read_bytes()
+    assert struct.unpack_from("<Q", whole, 16) == (len(whole),)
+    with soundfile.SoundFile(tmp_path / "b.w64") as file:
+        assert file.frames == len(SOUND)
+
+
+def test_checksums_and_envelopes_of_the_old_samples_are_named(tmp_path):
+    source = sound(tmp_path / "a.wav", "WAV", "PCM_16")
+    append(source, (b"MD5 ", bytes(16)), (b"levl", bytes(120)), (b"JUNK", bytes(28)))
+    carried = restored(source, tmp_path / "b.wav")
+    assert carried.kept == ()
+    assert [line.partition(":")[0] for line in carried.lost] == ["MD5 ", "levl"]
+
+
+def test_what_lies_behind_the_last_chunk_is_named(tmp_path):
+    source = sound(tmp_path / "a.wav", "WAV", "PCM_16")
+    with source.open("ab") as file:
+        file.write(b"\1rubbish".ljust(128, b"\0"))
+    assert restored(source, tmp_path / "b.wav").lost == ("128 bytes after the last chunk",)
+
+
+def test_more_chunks_than_are_looked_for_are_named(tmp_path):
+    source = sound(tmp_path / "a.wav", "WAV", "PCM_16")
+    append(source, *((b"abcd", b"") for _ in range(10_001)))
+    assert restored(source, tmp_path / "b.wav").lost[0] == "all after the first 10000 chunks"
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"), [(bytes(100), "100 bytes"), (b"x".ljust(602, b"\0") + b"A=PCM\0B", "zero byte")]
+)
+def test_a_damaged_bext_chunk_goes_along_unchanged(tmp_path, content, reason):
+    source = sound(tmp_path / "a.wav", "WAV", "PCM_16")
+    append(source, (b"bext", content))
+    carried = restored(source, tmp_path / "b.wav", history="x")
+    assert contents(tmp_path / "b.wav")[b"bext"] == content
+    assert reason in carried.lost[0]
+    assert "Coding History" in carried.lost[0]
+
+
+def test_bext_stays_as_it_is_without_a_history(tmp_path):
+    source = sound(tmp_path / "a.wav", "WAV", "PCM_16")
+    append(source, (b"bext", bytes(700)))
+    restored(source, tmp_path / "b.wav")
+    assert contents(tmp_path / "b.wav")[b"bext"] == bytes(700)
+
+
+def test_wav_with_an_id3_chunk_becomes_flac_with_texts_and_picture(tmp_path):
+    tags, file = ID3(), io.BytesIO()
+    tags.add(TIT2(encoding=1, text="Träumerei"))
+    tags.add(APIC(encoding=0, mime="image/png", type=3, desc="", data=PNG))
+    tags.add(PRIV(owner="x", data=b"\0\1\2"))
+    tags.save(file)
+    source = sound(tmp_path / "a.wav", "WAV", "PCM_16")
+    append(source, (b"id3 ", file.getvalue()))
+    carried = restored(source, tmp_path / "b.flac")
+    found = FLAC(tmp_path / "b.flac")
+    assert found["title"] == ["Träumerei"]
+    assert found.pictures[0].data == PNG
+    assert carried.lost == ("tags: 1 without a common name", "id3 : has no place in this format")
 
 
 def picture():

@@ -1,3 +1,4 @@
+import os
 import struct
 
 import pytest
@@ -7,7 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from audiorestore.audio import riff
-from audiorestore.audio.riff import append_chunks, chunks_to_carry, read_layout
+from audiorestore.audio.files import FileSource, FileWriter
+from audiorestore.audio.formats import writable
+from audiorestore.audio.metadata import bytes_to_carry
+from audiorestore.audio.riff import append_chunks, chunks_lost, chunks_that_fit, chunks_to_carry, read_layout
+from audiorestore.audio.signal import AudioInfo
 from audiorestore.errors import OutputError
 
 BEXT = b"Tape 7, side A".ljust(256, b"\0") + bytes(346) + b"A=ANALOGUE,M=mono,T=Studer A810\r\n"
@@ -162,3 +167,99 @@ def test_a_riff_file_cannot_outgrow_its_header(tmp_path, monkeypatch):
     target.write_bytes(wave())
     with pytest.raises(OutputError, match="4 GB"):
         append_chunks(target, source, chunks_to_carry(read_layout(source)))
+
+
+def test_each_of_several_chunks_of_one_name_has_its_own_size(tmp_path):
+    path = tmp_path / "a.wav"
+    table = struct.pack("<4sQ4sQ", b"axml", 6, b"axml", 4)
+    ds64 = chunk(b"ds64", struct.pack("<QQQI", 0, 4, 2, 2) + table)
+    extra = b"axml\xff\xff\xff\xff<adm/>" + b"axml\xff\xff\xff\xff<b/>"
+    path.write_bytes(wave(extra, form=b"BW64", before=[ds64]).replace(b"data\4\0\0\0", b"data" + b"\xff" * 4))
+    assert contents(path)[2:] == [(b"data", b"\1\2\3\4"), (b"axml", b"<adm/>"), (b"axml", b"<b/>")]
+
+
+def sparse_rf64(path, n_bytes, *, before=(), after=()):
+    """Write an RF64 file of silence that takes next to nothing on the disk."""
+    ds64 = struct.pack("<QQQI4sQ", 0, n_bytes, n_bytes // 2, 1, b"axml", 6)
+    fmt = chunk(b"fmt ", struct.pack("<HHIIHH", 1, 1, 48000, 96000, 2, 16))
+    head = b"WAVE" + chunk(b"ds64", ds64) + fmt + b"".join(before) + b"data\xff\xff\xff\xff"
+    with path.open("wb") as file:
+        file.write(b"RF64\xff\xff\xff\xff" + head)
+        file.seek(n_bytes, 1)
+        file.write(b"".join(after))
+        size = file.truncate()
+        file.seek(20)
+        file.write(struct.pack("<Q", size - 8))
+    assert path.stat().st_blocks * 512 < 2**20
+    return path
+
+
+LONG = 5 * 2**30
+FRONT, BACK = chunk(b"bext", BEXT), chunk(b"iXML", b"<x/>")
+LONG_AXML = b"axml\xff\xff\xff\xff<adm/>"
+
+
+def test_chunks_before_and_after_more_than_4_gb_of_sound(tmp_path):
+    path = sparse_rf64(tmp_path / "a.wav", LONG, before=[FRONT], after=[LONG_AXML, BACK])
+    layout = read_layout(path)
+    assert [item.name for item in layout.chunks] == [b"ds64", b"fmt ", b"bext", b"data", b"axml", b"iXML"]
+    assert layout.missing == 0
+    assert layout.sound.size == LONG
+    assert [item.name for item in chunks_to_carry(layout)] == [b"bext", b"axml", b"iXML"]
+    with FileSource.open(path) as source:
+        assert source.n_samples == LONG // 2
+        assert not source.read(LONG // 2 - 1000, LONG // 2).any()
+
+
+def test_chunks_are_appended_to_more_than_4_gb_of_sound(tmp_path):
+    source = sparse_rf64(tmp_path / "a.wav", LONG, before=[FRONT], after=[LONG_AXML, BACK])
+    target = sparse_rf64(tmp_path / "b.wav", LONG)
+    append_chunks(target, source, chunks_to_carry(read_layout(source)))
+    layout = read_layout(target)
+    with target.open("rb") as file:
+        file.seek(layout.sound.end)
+        assert file.read() == FRONT + chunk(b"axml", b"<adm/>") + BACK
+        file.seek(20)
+        assert struct.unpack("<QQ", file.read(16)) == (target.stat().st_size - 8, LONG)
+    assert layout.missing == 0
+    with FileSource.open(target) as result:
+        assert result.n_samples == LONG // 2
+
+
+def test_sources_above_4_gb_become_rf64_with_their_chunks_counted(tmp_path):
+    """A WAV file whose sound just fits, but not with all that lies beside it."""
+    info = AudioInfo(48_000, 1, 2**31 - 2**24, "WAV", "PCM_16")
+    assert writable(info, ".wav").info.container == "WAV"
+    assert writable(info, ".wav", carried_bytes=2**25).info.container == "RF64"
+    source = sparse_rf64(tmp_path / "a.wav", 1000, after=[BACK, chunk(b"id3 ", bytes(10_000))])
+    assert 10_000 < bytes_to_carry(source) < 10_100
+
+
+def test_a_chunk_of_more_than_4_gb_is_named(tmp_path):
+    path = tmp_path / "a.wav"
+    ds64 = struct.pack("<QQQI4sQ", 0, 4, 2, 1, b"axml", LONG)
+    path.write_bytes(wave(b"axml\xff\xff\xff\xff", form=b"RF64", before=[chunk(b"ds64", ds64)]))
+    with path.open("r+b") as file:
+        file.truncate(path.stat().st_size + LONG)
+    layout = read_layout(path)
+    carried = chunks_that_fit(layout, layout)
+    assert carried == []
+    assert list(chunks_lost(layout, carried)) == ["axml: over 4 GB"]
+
+
+@pytest.mark.skipif("AUDIORESTORE_TEST_LARGE" not in os.environ, reason="writes 4.3 GB; set AUDIORESTORE_TEST_LARGE")
+def test_more_than_4_gb_are_written_for_real(tmp_path):
+    n_samples = 2**31 + 2**27
+    source = sparse_rf64(tmp_path / "a.wav", 2 * n_samples, before=[FRONT], after=[LONG_AXML, BACK])
+    with (
+        FileSource.open(source) as sound,
+        FileWriter(tmp_path / "b.wav", sound.info, source_path=source, history="x") as writer,
+    ):
+        for start in range(0, n_samples, 2**22):
+            writer.write(sound.read(start, min(start + 2**22, n_samples)))
+    assert writer.carried.kept == ("bext", "axml", "iXML")
+    layout = read_layout(tmp_path / "b.wav")
+    assert [item.name for item in layout.chunks][-4:] == [b"data", b"bext", b"axml", b"iXML"]
+    assert layout.missing == 0
+    with FileSource.open(tmp_path / "b.wav") as result:
+        assert result.n_samples == n_samples

@@ -14,6 +14,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Literal, Protocol, Self
@@ -42,6 +43,7 @@ Overflow = Literal["clip", "error"]
 # Samples per call of libsndfile. The Vorbis encoder keeps all that it is given on the stack, and overflows it.
 _BLOCK = 65_536
 _LOSSY_BLOCK = 4_096
+_CHUNK_HEAD = 8
 # 60 dB over full scale. Powers of far larger samples overflow within the MP3 encoder, which then ends the program.
 _LOSSY_PEAK = 1_000.0
 
@@ -481,12 +483,14 @@ def _set_texts(file: soundfile.SoundFile, texts: Mapping[str, str]) -> list[str]
 def _understood(file: BinaryIO, head: bytes) -> int | io.FileIO:
     """Return an open file as libsndfile reads it rightly.
 
-    Of Wave64 it takes all that follows the sound for more of it; in FLAC behind ID3 tags it cannot seek.
+    It does not know BW64, nor the pad byte after a chunk of RF64; of Wave64 it takes all that follows the sound for
+    more of it; in FLAC behind ID3 tags it cannot seek.
     """
     start, end = 0, os.fstat(file.fileno()).st_size
-    if head.startswith(b"BW64"):
-        return _Bw64AsRf64(file.fileno(), closefd=False)
-    if head.startswith(b"riff"):
+    overlays: dict[int, bytes] = {}
+    if head.startswith((b"RF64", b"BW64")):
+        overlays = _readable_rf64(file)
+    elif head.startswith(b"riff"):
         layout = parse_layout(file)
         end = min(layout.sound.end, end) if layout is not None and layout.sound is not None else end
     elif head.startswith(b"ID3"):
@@ -494,7 +498,26 @@ def _understood(file: BinaryIO, head: bytes) -> int | io.FileIO:
         file.seek(tags)
         start = tags if file.read(4) == b"fLaC" else 0
     os.lseek(file.fileno(), 0, os.SEEK_SET)
+    if overlays:
+        return _Overlaid(file.fileno(), overlays)
     return _Window(file.fileno(), start, end) if (start, end) != (0, os.fstat(file.fileno()).st_size) else file.fileno()
+
+
+def _readable_rf64(file: BinaryIO) -> dict[int, bytes]:
+    """Return what must read differently in an RF64 or BW64 file: its name, and odd sizes of chunks before the sound.
+
+    A chunk takes its pad byte in, and so ends where the next one starts; nothing moves.
+    """
+    layout = parse_layout(file)
+    if layout is None or layout.sound is None:
+        return {}
+    overlays = {0: b"RF64"} if layout.form == b"BW64" else {}
+    before = layout.chunks[: layout.chunks.index(layout.sound) + 1]
+    for chunk, following in pairwise(before):
+        size = following.offset - _CHUNK_HEAD - chunk.offset
+        if size != chunk.size and size < 2**32:
+            overlays[chunk.offset - 4] = size.to_bytes(4, "little")
+    return overlays
 
 
 def _info(sound: soundfile.SoundFile) -> AudioInfo:
@@ -546,15 +569,22 @@ class _SoundFile(soundfile.SoundFile):  # type: ignore[misc]
         return False
 
 
-class _Bw64AsRf64(io.FileIO):
-    """A BW64 file (ITU-R BS.2088) under the name of RF64, which libsndfile knows; the layouts are the same."""
+class _Overlaid(io.FileIO):
+    """A file of which some bytes, given by their places, read differently."""
+
+    def __init__(self, file: int, overlays: Mapping[int, bytes]) -> None:
+        super().__init__(file, "rb", closefd=False)
+        self._overlays = overlays
+        self._end = max(place + len(content) for place, content in overlays.items())
 
     def readinto(self, buffer: Any) -> int:
         start = self.tell()
         size = super().readinto(buffer) or 0
-        if start < 4:
-            name = b"RF64"[start : start + size]
-            buffer[: len(name)] = name
+        view = memoryview(buffer)
+        for place, content in self._overlays.items() if start < self._end else ():
+            for index, byte in enumerate(content, place - start):
+                if 0 <= index < size:
+                    view[index] = byte
         return size
 
 

@@ -181,10 +181,11 @@ def chunks_that_fit(before: Layout, after: Layout) -> list[Chunk]:
     ]
 
 
-def chunks_lost(before: Layout, carried: Sequence[Chunk]) -> Iterator[str]:
+def chunks_lost(before: Layout, carried: Iterable[Chunk]) -> Iterator[str]:
     """Yield a line for each thing in a file that did not go along, and that somebody may miss."""
+    went_along = set(carried)
     for chunk in before.chunks:
-        if chunk in carried:
+        if chunk in went_along:
             continue
         if chunk.end > before.file_size:
             yield f"{chunk.label}: runs beyond the end of the file"
