@@ -150,6 +150,8 @@ def seeds() -> dict[str, bytes]:
     body = chunk(b"ds64", table) + fmt + b"data\xff\xff\xff\xff" + bytes(3000) + long_axml + extra
     for form in (b"RF64", b"BW64"):
         found[f"{form.decode()}.wav"] = form + b"\xff\xff\xff\xffWAVE" + body
+    odd = chunk(b"ds64", struct.pack("<QQQI", 0, 3000, 1500, 0)) + extra + fmt + b"data\xff\xff\xff\xff" + bytes(3000)
+    found["front_rf64.wav"] = b"RF64\xff\xff\xff\xffWAVE" + odd
     found["rifx.wav"] = (
         b"RIFX"
         + struct.pack(">I", 3062)

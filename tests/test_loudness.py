@@ -3,9 +3,17 @@
 import numpy as np
 import pyloudnorm
 import pytest
+import torch
 from scipy.signal.windows import tukey
 
-from audiorestore.quality.loudness import LoudnessMeter, TruePeakMeter, channel_weights, k_weighting
+from audiorestore.audio.signal import Audio
+from audiorestore.quality.loudness import (
+    LoudnessMeter,
+    TruePeakMeter,
+    channel_weights,
+    k_weighting,
+    measure_loudness,
+)
 
 SAMPLE_RATE = 48_000
 
@@ -121,3 +129,32 @@ def test_peak_in_the_last_sample_is_seen():
 def test_lfe_does_not_count():
     assert channel_weights(6).tolist() == [1, 1, 1, 0, 1.41, 1.41]
     assert channel_weights(2).tolist() == [1, 1]
+
+
+def test_the_loudest_moments_count_ungated():
+    """A burst of 3 s, and one of 0.4 s, after sound so quiet that gating would leave it out."""
+    quiet = (-60, 5)
+    long = measured(tones(quiet, (-20, 3), quiet))
+    assert long.max_short_term_lufs() == pytest.approx(-20, abs=0.1)
+    assert long.max_momentary_lufs() == pytest.approx(-20, abs=0.1)
+    short = measured(tones(quiet, (-20, 0.4), quiet))
+    assert short.max_momentary_lufs() == pytest.approx(-20, abs=0.2)
+    assert short.max_short_term_lufs() == pytest.approx(-20 + 10 * np.log10(0.4 / 3), abs=0.2)
+    assert measured(tones((-80, 4))).max_momentary_lufs() == pytest.approx(-80, abs=0.1)
+
+
+def test_nothing_is_loudest_in_silence_or_next_to_nothing():
+    for samples in (np.zeros((2, 5 * SAMPLE_RATE)), tones((-20, 0.3))):
+        meter = measured(samples)
+        assert meter.max_momentary_lufs() is None
+        assert meter.max_short_term_lufs() is None
+
+
+def test_a_whole_recording_is_measured_as_its_blocks_are():
+    samples = torch.from_numpy(tones((-30, 4), (-20, 4))).float()
+    found, meter = measure_loudness(Audio(samples, SAMPLE_RATE)), measured(samples.double().numpy())
+    assert found.integrated_lufs == pytest.approx(meter.integrated_lufs(), abs=1e-6)
+    assert found.range_lu == pytest.approx(meter.range_lu(), abs=1e-6)
+    assert found.momentary_lufs == pytest.approx(meter.max_momentary_lufs(), abs=1e-6)
+    assert found.short_term_lufs == pytest.approx(meter.max_short_term_lufs(), abs=1e-6)
+    assert found.true_peak_dbtp == pytest.approx(peak(samples.double().numpy()), abs=1e-6)

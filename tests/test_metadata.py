@@ -1,5 +1,7 @@
 import io
+import shutil
 import struct
+import subprocess
 import time
 
 import pytest
@@ -282,6 +284,20 @@ def test_texts_and_covers_go_from_id3_to_comments(tmp_path):
     assert again["title"] == ["Träumerei"]
     restored(tmp_path / "c.ogg", tmp_path / "d.flac")
     assert FLAC(tmp_path / "d.flac").pictures[0].data == PNG
+
+
+@pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="ffmpeg is not installed")
+@pytest.mark.parametrize("suffix", [".m4a", ".wma", ".wv"])
+def test_texts_of_foreign_formats_reach_flac(tmp_path, suffix):
+    sound(tmp_path / "a.wav", "WAV", "PCM_16")
+    source = tmp_path / f"a{suffix}"
+    command = ["ffmpeg", "-v", "error", "-i", tmp_path / "a.wav", "-metadata", "title=Träumerei", "-metadata"]
+    subprocess.run([*command, "artist=first", source], check=True)
+    with FileSource.open(source) as before, FileWriter(tmp_path / "b.flac", before.info, source_path=source) as writer:
+        writer.write(before.read(0, before.n_samples))
+    found = FLAC(tmp_path / "b.flac")
+    assert found["title"] == ["Träumerei"]
+    assert "first" in [*found.tags.get("artist", []), *found.tags.get("author", [])]
 
 
 def test_common_texts_reach_wav(tmp_path):
