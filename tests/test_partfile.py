@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from audiorestore.audio import partfile
 from audiorestore.audio.partfile import PartFile, is_part
 from audiorestore.errors import OutputError
 
@@ -144,3 +145,14 @@ def test_read_only_folder(tmp_path, monkeypatch):
 def test_long_and_odd_names(tmp_path, name):
     write(tmp_path / name)
     assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+@pytest.mark.parametrize("shift", [-5000, -7, 0, 7, 1000, 5000])
+@pytest.mark.parametrize("block", [97, 1000, 2**20])
+def test_bytes_in_the_middle_are_replaced_and_the_rest_moves(tmp_path, monkeypatch, shift, block):
+    monkeypatch.setattr(partfile, "_MOVE_BYTES", block)
+    path, before = tmp_path / "a", bytes(range(256)) * 50
+    path.write_bytes(before)
+    content = b"x" * (6000 + shift)
+    partfile.replace_bytes(path, 123, 6123, content)
+    assert path.read_bytes() == before[:123] + content + before[6123:]
