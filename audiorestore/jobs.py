@@ -16,7 +16,8 @@ from audiorestore.audio.signal import AudioInfo, Source, blocks
 from audiorestore.config import to_mapping
 from audiorestore.errors import InputError, OutputError
 from audiorestore.models.checkpoint import load_checkpoint
-from audiorestore.quality.inspection import compare, inspect
+from audiorestore.quality.comparison import compare
+from audiorestore.quality.inspection import inspect
 from audiorestore.records.record import FileState, Record, Stage, file_state, record_path, versions
 from audiorestore.restoration.pipeline import (
     Plan,
