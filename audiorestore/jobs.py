@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -16,9 +17,10 @@ from audiorestore.audio.signal import AudioInfo, Source, blocks
 from audiorestore.config import to_mapping
 from audiorestore.errors import InputError, OutputError
 from audiorestore.models.checkpoint import load_checkpoint
-from audiorestore.quality.comparison import compare
+from audiorestore.quality.comparison import ComparisonMeter, compare
+from audiorestore.quality.gates import judge
 from audiorestore.quality.inspection import inspect
-from audiorestore.records.record import FileState, Record, Stage, file_state, record_path, versions
+from audiorestore.records.record import FileState, Record, Stage, file_state, record_path, residual_path, versions
 from audiorestore.restoration.pipeline import (
     Plan,
     Progress,
@@ -39,11 +41,13 @@ class Job:
         source: the recording, never changed.
         result: where the restored file goes; the record goes beside it.
         residual: where what was removed goes, if wanted: ``source == result + residual``.
+        quarantine: where the result goes, with residual and record beside it, if the quality plan refuses it.
     """
 
     source: Path
     result: Path
     residual: Path | None = None
+    quarantine: Path | None = None
 
 
 def make_restorer(config: RestorationConfig, *, device: str = "auto") -> Restorer | None:
@@ -79,9 +83,7 @@ def run_job(
         before = file_state(job.source, _sound(source.info))
         inspected = looks.submit(inspect, source)
         plan = analyse(source, config)
-        stage = restored(source, plan, config, restorer)
-        size = block_size(source, config, restorer)
-        written = _write(job, source, stage, size, config, force=force, progress=progress)
+        written = _restore(job, source, plan, config, restorer, force=force, progress=progress)
         if file_state(job.source, before.sound) != before:
             job.result.unlink(missing_ok=True)
             raise InputError(job.source, expected="a source that stays as it is", found="it changed during the work")
@@ -89,28 +91,32 @@ def run_job(
             after = _verified(job.result, result, source.info)
             compared = looks.submit(compare, source, result)
             found = inspect(result)
+            verdict = judge(config.quality, before=inspected.result(), after=found, change=compared.result())
             measures = {
                 "before": asdict(inspected.result()),
                 "after": asdict(found),
                 "change": asdict(compared.result()),
             }
+    if verdict.outcome == "fail" and job.quarantine is not None:
+        job, after = _quarantined(job, after)
     record = Record(
         source=before,
         result=after,
         residual=_residual_state(job.residual),
         config=to_mapping(config),
-        stages=_stages(plan, config, restorer),
+        stages=_stages(plan, replace(config, strength_db=written.strength_db), restorer),
         model=_model(restorer),
         machine=_machine(restorer),
         measures=measures,
+        quality=to_mapping(verdict),
         overs=written.overs,
         peak=written.peak,
         gain_db=20 * math.log10(written.gain),
-        warnings=_warnings(written),
+        warnings=(*_warnings(written), *(f"quality, {verdict.plan}: {reason}" for reason in verdict.reasons())),
         started=started,
         seconds=round(time.monotonic() - clock, 3),
     )
-    record.write(record_path(job.result), force=force)
+    record.write(record_path(job.result), force=force or job.result == job.quarantine)
     return record
 
 
@@ -119,7 +125,46 @@ class _Written:
     overs: int
     peak: float
     gain: float
+    strength_db: float
     notes: tuple[str, ...]
+
+
+class _TooMuchError(Exception):
+    """What was written lies outside the guard rail, and is dropped."""
+
+
+# Where the guard rail leads, from any strength above; the last step leaves the recording alone.
+_LOWER_STRENGTHS_DB = (24.0, 12.0, 6.0, 3.0, 0.0)
+
+
+def _restore(
+    job: Job,
+    source: FileSource,
+    plan: Plan,
+    config: RestorationConfig,
+    restorer: Restorer | None,
+    *,
+    force: bool,
+    progress: Progress | None,
+) -> _Written:
+    """Write result and residual with the strength asked for, or the highest one that the guard rail allows."""
+    size = block_size(source, config, restorer)
+    lower = (strength for strength in _LOWER_STRENGTHS_DB if strength < config.strength_db)
+    for strength in (config.strength_db, *lower):
+        careful = replace(config, strength_db=strength)
+        stage = restored(source, plan, careful, restorer)
+        try:
+            written = _write(job, source, stage, size, careful, force=force, progress=progress)
+        except _TooMuchError:
+            continue
+        if strength == config.strength_db:
+            return written
+        note = (
+            f"strength lowered from {config.strength_db:g} to {strength:g} dB: more would change the programme by over "
+            f"{config.quality.highest_deviation_db:g} dB"
+        )
+        return replace(written, notes=(note, *written.notes))
+    raise AssertionError("strength 0 changes nothing")
 
 
 def _write(
@@ -139,6 +184,7 @@ def _write(
         gain = min((1 - 2**-15) / peak, 1.0) if peak > 0 else 1.0
     info = replace(source.info, subtype="FLOAT") if config.overflow == "float" else source.info
     job.result.parent.mkdir(parents=True, exist_ok=True)
+    guard = ComparisonMeter(source.sample_rate, source.channels) if config.quality.guarded else None
     with ExitStack() as stack:
         result = FileWriter(job.result, info, force=force, source_path=job.source)
         stack.push(result)
@@ -148,12 +194,17 @@ def _write(
         for block in ahead(blocks(stage, size)):
             start = result.written
             kept = result.write(block * gain if gain != 1.0 else block)
-            if residual is not None:
-                original = source.read(start, start + block.shape[1])
-                residual.write(original.double() - kept.double())
+            if residual is not None or guard is not None:
+                original, kept = source.read(start, start + block.shape[1]).double(), kept.double()
+                if residual is not None:
+                    residual.write(original - kept)
+                if guard is not None:
+                    guard.add(original.numpy(), kept.numpy() / gain)
             if progress:
                 progress(result.written, source.n_samples)
-    return _Written(result.overs, result.peak, gain, _notes(result, config))
+        if guard is not None and not config.quality.allows(guard.comparison()):
+            raise _TooMuchError
+    return _Written(result.overs, result.peak, gain, config.strength_db, _notes(result, config))
 
 
 def _notes(result: FileWriter, config: RestorationConfig) -> tuple[str, ...]:
@@ -212,6 +263,16 @@ def _residual_state(path: Path | None) -> FileState | None:
         return None
     with FileSource.open(path) as residual:
         return file_state(path, _sound(residual.info))
+
+
+def _quarantined(job: Job, result: FileState) -> tuple[Job, FileState]:
+    """Move a refused result and its residual out of the way of good ones; return where they are now."""
+    assert job.quarantine is not None
+    job.quarantine.parent.mkdir(parents=True, exist_ok=True)
+    job.result.replace(job.quarantine)
+    residual = None if job.residual is None else job.residual.replace(residual_path(job.quarantine))
+    moved = replace(job, result=job.quarantine, residual=residual)
+    return moved, replace(result, path=os.fspath(job.quarantine))
 
 
 def _stages(plan: Plan, config: RestorationConfig, restorer: Restorer | None) -> tuple[Stage, ...]:

@@ -19,6 +19,7 @@ from audiorestore.audio.signal import Source, StageSource, blocks
 from audiorestore.damage.declip import Declipped, DeclipPlan, analyse_clipping
 from audiorestore.damage.hum import Dehummed, HumPlan, analyse_hum
 from audiorestore.models.checkpoint import DEFAULT_MODEL
+from audiorestore.quality.gates import QcPlan
 from audiorestore.restoration.restorer import ChunkConfig, Denoised, Restorer
 from audiorestore.spectral.dsp import LevelMeter
 
@@ -36,6 +37,7 @@ class RestorationConfig:
         overflow: what happens if restored peaks exceed full scale of an integer format: ``clip`` them (counted and
             reported), write ``float`` instead, or ``attenuate`` the whole recording by just as much as it takes.
         chunks: how the network is fed.
+        quality: what a result must come up to, and the guard rail that lowers the strength.
     """
 
     model: str = DEFAULT_MODEL
@@ -45,6 +47,7 @@ class RestorationConfig:
     denoise: bool = True
     overflow: Overflow = "clip"
     chunks: ChunkConfig = field(default_factory=ChunkConfig)
+    quality: QcPlan = field(default_factory=QcPlan)
 
     def __post_init__(self) -> None:
         if not self.strength_db >= 0:
