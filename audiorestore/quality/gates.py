@@ -55,7 +55,7 @@ class QcPlan:
     """
 
     plan: str = "measure-only"
-    limits: dict[str, Limit] = field(default_factory=dict)
+    limits: dict[str, Limit] = field(default_factory=dict, hash=False)
     highest_deviation_db: float | None = None
 
     def __post_init__(self) -> None:
