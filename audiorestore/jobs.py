@@ -5,14 +5,16 @@ from __future__ import annotations
 import math
 import os
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from audiorestore.audio.files import FileSource, FileWriter
+from audiorestore.audio.partfile import PartFile, make_folder
 from audiorestore.audio.signal import AudioInfo, Source, blocks
 from audiorestore.config import to_mapping
 from audiorestore.errors import InputError, OutputError
@@ -79,45 +81,60 @@ def run_job(
     """
     clock, started = time.monotonic(), datetime.now(UTC).isoformat(timespec="seconds")
     # Measuring goes on beside the rest of the work; sources may be shared between threads.
-    with FileSource.open(job.source) as source, ThreadPoolExecutor(thread_name_prefix="measure") as looks:
+    with (
+        _no_leftovers() as made,
+        FileSource.open(job.source) as source,
+        ThreadPoolExecutor(thread_name_prefix="measure") as looks,
+    ):
         before = file_state(job.source, _sound(source.info))
         inspected = looks.submit(inspect, source)
+        make_folder(job.result.parent)
+        with PartFile(record_path(job.result), force=force):
+            pass  # there must be room for the record, under its name too
         plan = analyse(source, config)
         written = _restore(job, source, plan, config, restorer, force=force, progress=progress)
+        made += [path for path in (job.result, job.residual) if path is not None]
         if file_state(job.source, before.sound) != before:
-            job.result.unlink(missing_ok=True)
             raise InputError(job.source, expected="a source that stays as it is", found="it changed during the work")
         with FileSource.open(job.result) as result:
             after = _verified(job.result, result, source.info)
             compared = looks.submit(compare, source, result)
-            found = inspect(result)
-            verdict = judge(config.quality, before=inspected.result(), after=found, change=compared.result())
-            measures = {
-                "before": asdict(inspected.result()),
-                "after": asdict(found),
-                "change": asdict(compared.result()),
-            }
-    if verdict.outcome == "fail" and job.quarantine is not None:
-        job, after = _quarantined(job, after)
-    record = Record(
-        source=before,
-        result=after,
-        residual=_residual_state(job.residual),
-        config=to_mapping(config),
-        stages=_stages(plan, replace(config, strength_db=written.strength_db), restorer),
-        model=_model(restorer),
-        machine=_machine(restorer),
-        measures=measures,
-        quality=to_mapping(verdict),
-        overs=written.overs,
-        peak=written.peak,
-        gain_db=20 * math.log10(written.gain),
-        warnings=(*_warnings(written), *(f"quality, {verdict.plan}: {reason}" for reason in verdict.reasons())),
-        started=started,
-        seconds=round(time.monotonic() - clock, 3),
-    )
-    record.write(record_path(job.result), force=force or job.result == job.quarantine)
+            found, change = inspect(result), compared.result()
+        verdict = judge(config.quality, before=inspected.result(), after=found, change=change)
+        if verdict.outcome == "fail" and job.quarantine is not None:
+            job, after = _quarantined(job, after)
+            made += [path for path in (job.result, job.residual) if path is not None]
+        record = Record(
+            source=before,
+            result=after,
+            residual=_residual_state(job.residual),
+            config=to_mapping(config),
+            stages=_stages(plan, replace(config, strength_db=written.strength_db), restorer),
+            model=_model(restorer),
+            machine=_machine(restorer),
+            measures={"before": asdict(inspected.result()), "after": asdict(found), "change": asdict(change)},
+            quality=to_mapping(verdict),
+            overs=written.overs,
+            peak=written.peak,
+            gain_db=20 * math.log10(written.gain),
+            warnings=(*_warnings(written), *(f"quality, {verdict.plan}: {reason}" for reason in verdict.reasons())),
+            started=started,
+            seconds=round(time.monotonic() - clock, 3),
+        )
+        record.write(record_path(job.result), force=force or job.result == job.quarantine)
     return record
+
+
+@contextmanager
+def _no_leftovers() -> Iterator[list[Path]]:
+    """Give a list of files that are removed if the block is left by an error: no result stays without its record."""
+    made: list[Path] = []
+    try:
+        yield made
+    except BaseException:
+        for path in made:
+            path.unlink(missing_ok=True)
+        raise
 
 
 @dataclass(frozen=True)
@@ -183,7 +200,6 @@ def _write(
         peak = max(float(block.abs().max()) for block in ahead(blocks(stage, size)))
         gain = min((1 - 2**-15) / peak, 1.0) if peak > 0 else 1.0
     info = replace(source.info, subtype="FLOAT") if config.overflow == "float" else source.info
-    job.result.parent.mkdir(parents=True, exist_ok=True)
     guard = ComparisonMeter(source.sample_rate, source.channels) if config.quality.guarded else None
     with ExitStack() as stack:
         result = FileWriter(job.result, info, force=force, source_path=job.source)
@@ -223,7 +239,7 @@ def _residual_writer(job: Job, info: AudioInfo, *, force: bool) -> FileWriter | 
     """
     if job.residual is None:
         return None
-    job.residual.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(job.residual.parent)
     exact = replace(info, container="WAV", subtype="FLOAT" if info.subtype in _SHORT else "DOUBLE", endian="FILE")
     return FileWriter(job.residual, exact, container="WAV", force=force, source_path=job.source, carry=False)
 
@@ -268,7 +284,7 @@ def _residual_state(path: Path | None) -> FileState | None:
 def _quarantined(job: Job, result: FileState) -> tuple[Job, FileState]:
     """Move a refused result and its residual out of the way of good ones; return where they are now."""
     assert job.quarantine is not None
-    job.quarantine.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(job.quarantine.parent)
     job.result.replace(job.quarantine)
     residual = None if job.residual is None else job.residual.replace(residual_path(job.quarantine))
     moved = replace(job, result=job.quarantine, residual=residual)

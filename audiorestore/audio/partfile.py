@@ -94,6 +94,18 @@ class PartFile:
             raise OutputError(self.path, expected=expected, found=describe(error)) from error
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it, if they are not there.
+
+    Raises:
+        OutputError: the system refuses.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(folder, expected="a folder that can be written to", found=describe(error)) from error
+
+
 def describe(error: OSError) -> str:
     """Return the system's words for an error, without file names."""
     return (error.strerror or str(error)).lower()
