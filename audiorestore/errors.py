@@ -47,6 +47,10 @@ class OutputError(FileError):
     """A result cannot be written."""
 
 
+class QualityError(FileError):
+    """A result was made, and its quality refused."""
+
+
 def printable(name: str) -> str:
     """Return a file name on one line, with control characters and undecodable bytes escaped."""
     return "".join(

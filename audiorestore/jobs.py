@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import os
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,13 +15,16 @@ from typing import Any
 
 from audiorestore import __version__
 from audiorestore.audio.files import FileSource, FileWriter
+from audiorestore.audio.partfile import PartFile, make_folder
 from audiorestore.audio.signal import AudioInfo, Source, blocks
 from audiorestore.config import to_mapping
 from audiorestore.errors import InputError, OutputError
 from audiorestore.models.checkpoint import load_checkpoint
-from audiorestore.quality.inspection import compare, inspect
+from audiorestore.quality.comparison import ComparisonMeter, compare
+from audiorestore.quality.gates import judge
+from audiorestore.quality.inspection import inspect
 from audiorestore.quality.loudness import measure_loudness
-from audiorestore.records.record import FileState, Record, Stage, file_state, record_path, versions
+from audiorestore.records.record import FileState, Record, Stage, file_state, record_path, residual_path, versions
 from audiorestore.restoration.pipeline import (
     Plan,
     Progress,
@@ -40,11 +45,13 @@ class Job:
         source: the recording, never changed.
         result: where the restored file goes; the record goes beside it.
         residual: where what was removed goes, if wanted: ``source == result + residual``.
+        quarantine: where the result goes, with residual and record beside it, if the quality plan refuses it.
     """
 
     source: Path
     result: Path
     residual: Path | None = None
+    quarantine: Path | None = None
 
 
 def make_restorer(config: RestorationConfig, *, device: str = "auto") -> Restorer | None:
@@ -76,43 +83,60 @@ def run_job(
     """
     clock, started = time.monotonic(), datetime.now(UTC).isoformat(timespec="seconds")
     # Measuring goes on beside the rest of the work; sources may be shared between threads.
-    with FileSource.open(job.source) as source, ThreadPoolExecutor(thread_name_prefix="measure") as looks:
+    with (
+        _no_leftovers() as made,
+        FileSource.open(job.source) as source,
+        ThreadPoolExecutor(thread_name_prefix="measure") as looks,
+    ):
         before = file_state(job.source, _sound(source.info))
         inspected = looks.submit(inspect, source)
+        make_folder(job.result.parent)
+        with PartFile(record_path(job.result), force=force):
+            pass  # there must be room for the record, under its name too
         plan = analyse(source, config)
-        stage = restored(source, plan, config, restorer)
-        size = block_size(source, config, restorer)
-        written = _write(job, source, stage, size, config, force=force, progress=progress)
+        written = _restore(job, source, plan, config, restorer, force=force, progress=progress)
+        made += [path for path in (job.result, job.residual) if path is not None]
         if file_state(job.source, before.sound) != before:
-            job.result.unlink(missing_ok=True)
             raise InputError(job.source, expected="a source that stays as it is", found="it changed during the work")
         with FileSource.open(job.result) as result:
             after = _verified(job.result, result, source.info)
             compared = looks.submit(compare, source, result)
-            found = inspect(result)
-            measures = {
-                "before": asdict(inspected.result()),
-                "after": asdict(found),
-                "change": asdict(compared.result()),
-            }
-    record = Record(
-        source=before,
-        result=after,
-        residual=_residual_state(job.residual),
-        config=to_mapping(config),
-        stages=_stages(plan, config, restorer),
-        model=_model(restorer),
-        machine=_machine(restorer),
-        measures=measures,
-        overs=written.overs,
-        peak=written.peak,
-        gain_db=20 * math.log10(written.gain),
-        warnings=_warnings(written),
-        started=started,
-        seconds=round(time.monotonic() - clock, 3),
-    )
-    record.write(record_path(job.result), force=force)
+            found, change = inspect(result), compared.result()
+        verdict = judge(config.quality, before=inspected.result(), after=found, change=change)
+        if verdict.outcome == "fail" and job.quarantine is not None:
+            job, after = _quarantined(job, after)
+            made += [path for path in (job.result, job.residual) if path is not None]
+        record = Record(
+            source=before,
+            result=after,
+            residual=_residual_state(job.residual),
+            config=to_mapping(config),
+            stages=_stages(plan, replace(config, strength_db=written.strength_db), restorer),
+            model=_model(restorer),
+            machine=_machine(restorer),
+            measures={"before": asdict(inspected.result()), "after": asdict(found), "change": asdict(change)},
+            quality=to_mapping(verdict),
+            overs=written.overs,
+            peak=written.peak,
+            gain_db=20 * math.log10(written.gain),
+            warnings=(*_warnings(written), *(f"quality, {verdict.plan}: {reason}" for reason in verdict.reasons())),
+            started=started,
+            seconds=round(time.monotonic() - clock, 3),
+        )
+        record.write(record_path(job.result), force=force or job.result == job.quarantine)
     return record
+
+
+@contextmanager
+def _no_leftovers() -> Iterator[list[Path]]:
+    """Give a list of files that are removed if the block is left by an error: no result stays without its record."""
+    made: list[Path] = []
+    try:
+        yield made
+    except BaseException:
+        for path in made:
+            path.unlink(missing_ok=True)
+        raise
 
 
 @dataclass(frozen=True)
@@ -120,7 +144,47 @@ class _Written:
     overs: int
     peak: float
     gain: float
+    strength_db: float
     notes: tuple[str, ...]
+
+
+class _TooMuchError(Exception):
+    """What was written lies outside the guard rail, and is dropped."""
+
+
+# Where the guard rail leads, from any strength above; the last step leaves the recording alone.
+_LOWER_STRENGTHS_DB = (24.0, 12.0, 6.0, 3.0, 0.0)
+
+
+def _restore(
+    job: Job,
+    source: FileSource,
+    plan: Plan,
+    config: RestorationConfig,
+    restorer: Restorer | None,
+    *,
+    force: bool,
+    progress: Progress | None,
+) -> _Written:
+    """Write result and residual with the strength asked for, or the highest one that the guard rail allows."""
+    size = block_size(source, config, restorer)
+    lower = (strength for strength in _LOWER_STRENGTHS_DB if strength < config.strength_db)
+    for strength in (config.strength_db, *lower):
+        careful = replace(config, strength_db=strength)
+        stage = restored(source, plan, careful, restorer)
+        try:
+            made = _made_by(_stages(plan, careful, restorer), careful)
+            written = _write(job, source, stage, size, careful, made, force=force, progress=progress)
+        except _TooMuchError:
+            continue
+        if strength == config.strength_db:
+            return written
+        note = (
+            f"strength lowered from {config.strength_db:g} to {strength:g} dB: more would change the programme by over "
+            f"{config.quality.highest_deviation_db:g} dB"
+        )
+        return replace(written, notes=(note, *written.notes))
+    raise AssertionError("strength 0 changes nothing")
 
 
 def _write(
@@ -129,6 +193,7 @@ def _write(
     stage: Source,
     size: int,
     config: RestorationConfig,
+    made: str,
     *,
     force: bool,
     progress: Progress | None,
@@ -139,10 +204,12 @@ def _write(
         peak = max(float(block.abs().max()) for block in ahead(blocks(stage, size)))
         gain = min((1 - 2**-15) / peak, 1.0) if peak > 0 else 1.0
     info = replace(source.info, subtype="FLOAT") if config.overflow == "float" else source.info
-    job.result.parent.mkdir(parents=True, exist_ok=True)
+    guard = ComparisonMeter(source.sample_rate, source.channels) if config.quality.guarded else None
     with ExitStack() as stack:
-        history, measure = made_by(config), measure_loudness
-        result = FileWriter(job.result, info, force=force, source_path=job.source, history=history, measure=measure)
+        history = made + (f"; attenuated by {-20 * math.log10(gain):.2f} dB" if gain < 1 else "")
+        result = FileWriter(
+            job.result, info, force=force, source_path=job.source, history=history, measure=measure_loudness
+        )
         stack.push(result)
         residual = _residual_writer(job, source.info, force=force)
         if residual is not None:
@@ -150,21 +217,17 @@ def _write(
         for block in ahead(blocks(stage, size)):
             start = result.written
             kept = result.write(block * gain if gain != 1.0 else block)
-            if residual is not None:
-                original = source.read(start, start + block.shape[1])
-                residual.write(original.double() - kept.double())
+            if residual is not None or guard is not None:
+                original, kept = source.read(start, start + block.shape[1]).double(), kept.double()
+                if residual is not None:
+                    residual.write(original - kept)
+                if guard is not None:
+                    guard.add(original.numpy(), kept.numpy() / gain)
             if progress:
                 progress(result.written, source.n_samples)
-    return _Written(result.overs, result.peak, gain, _notes(result, config))
-
-
-def made_by(config: RestorationConfig) -> str:
-    """Say in one line, for the Coding History of a result, what it was made with."""
-    if config.strength_db == 0:
-        return f"audiorestore {__version__}; unchanged copy"
-    stages = [name for name in ("declip", "dehum") if getattr(config, name)]
-    stages += [f"denoise by {Path(config.model).name}"] if config.denoise else []
-    return f"audiorestore {__version__}; restored: {'; '.join(stages)}; at most {config.strength_db:g} dB removed"
+        if guard is not None and not config.quality.allows(guard.comparison()):
+            raise _TooMuchError
+    return _Written(result.overs, result.peak, gain, config.strength_db, _notes(result, config))
 
 
 def _notes(result: FileWriter, config: RestorationConfig) -> tuple[str, ...]:
@@ -183,7 +246,7 @@ def _residual_writer(job: Job, info: AudioInfo, *, force: bool) -> FileWriter | 
     """
     if job.residual is None:
         return None
-    job.residual.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(job.residual.parent)
     exact = replace(info, container="WAV", subtype="FLOAT" if info.subtype in _SHORT else "DOUBLE", endian="FILE")
     return FileWriter(job.residual, exact, container="WAV", force=force, source_path=job.source, carry=False)
 
@@ -225,6 +288,16 @@ def _residual_state(path: Path | None) -> FileState | None:
         return file_state(path, _sound(residual.info))
 
 
+def _quarantined(job: Job, result: FileState) -> tuple[Job, FileState]:
+    """Move a refused result and its residual out of the way of good ones; return where they are now."""
+    assert job.quarantine is not None
+    make_folder(job.quarantine.parent)
+    job.result.replace(job.quarantine)
+    residual = None if job.residual is None else job.residual.replace(residual_path(job.quarantine))
+    moved = replace(job, result=job.quarantine, residual=residual)
+    return moved, replace(result, path=os.fspath(job.quarantine))
+
+
 def _stages(plan: Plan, config: RestorationConfig, restorer: Restorer | None) -> tuple[Stage, ...]:
     on = config.strength_db > 0
     return (
@@ -233,6 +306,14 @@ def _stages(plan: Plan, config: RestorationConfig, restorer: Restorer | None) ->
         Stage("denoise", on and restorer is not None and plan.level > 0, {"level": plan.level} if restorer else {}),
         Stage("limit", on, {"strength_db": config.strength_db}),
     )
+
+
+def _made_by(stages: tuple[Stage, ...], config: RestorationConfig) -> str:
+    """Say in one line, for the Coding History of a result, what was applied."""
+    names = {"declip": "declipped", "dehum": "hum removed", "denoise": f"denoised by {Path(config.model).name}"}
+    applied = [names[stage.name] for stage in stages if stage.applied and stage.name in names]
+    limits = [f"at most {config.strength_db:g} dB"] if applied else ["nothing repaired"]
+    return "; ".join([f"audiorestore {__version__}", *applied, *limits])
 
 
 def _model(restorer: Restorer | None) -> dict[str, Any]:

@@ -29,7 +29,7 @@ import yaml
 from restorers import TOOLS, FloatArray, Restore
 
 from audiorestore.audio.signal import Audio
-from audiorestore.quality.inspection import compare
+from audiorestore.quality.comparison import compare
 from audiorestore.quality.metrics import si_sdr, summary
 
 CLEAN = "clean"

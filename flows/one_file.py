@@ -14,11 +14,11 @@ from typing import Literal
 
 from audiorestore.audio.partfile import is_part
 from audiorestore.config import to_mapping
-from audiorestore.errors import AudioRestoreError, InputError, printable
+from audiorestore.errors import AudioRestoreError, InputError, QualityError, printable
 from audiorestore.jobs import Job, make_restorer, run_job
 from audiorestore.records.lease import Owner
 from audiorestore.records.ledger import Done, Ledger, Recipe, Row, recipe, recipe_of
-from audiorestore.records.record import Record, record_path, sha256_of
+from audiorestore.records.record import Record, quarantine_path, record_path, sha256_of
 from audiorestore.restoration.pipeline import RestorationConfig
 from audiorestore.restoration.restorer import Restorer
 from flows.outcome import BatchResult
@@ -61,8 +61,9 @@ def picture_of(result: Path) -> Path:
 
 def job_of(archive: Archive, row: Row) -> Job:
     """Return a row's paths."""
+    result = archive.destination / row.output
     residual = None if row.residual is None else archive.destination / row.residual
-    return Job(archive.source_of(row.source), archive.destination / row.output, residual)
+    return Job(archive.source_of(row.source), result, residual, quarantine_path(result, archive.destination))
 
 
 class Worker:
@@ -102,7 +103,14 @@ class Worker:
             return BatchResult(adopted=1)
         if standing.kind != "foreign":
             self._ledger.own(row.source)
-        done = Done.of(self._run_job(job, standing))
+        record = self._run_job(job, standing)
+        if record.refused:
+            raise QualityError(
+                job.source,
+                expected=f"a result within the quality plan {record.quality['plan']}",
+                found=f"one that is not: it is in quarantine, {'; '.join(record.warnings)}",
+            )
+        done = Done.of(record)
         if self._config.pictures:
             self._draw(job, standing)
         self._ledger.finish(row.source, self._owner, done)

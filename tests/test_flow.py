@@ -22,6 +22,7 @@ from audiorestore.audio.files import FileWriter
 from audiorestore.config import find_config, load_config, to_mapping
 from audiorestore.errors import ConfigError, InputError, OutputError
 from audiorestore.models.checkpoint import Checkpoint, save_checkpoint
+from audiorestore.quality.gates import Limit, QcPlan
 from audiorestore.records.ledger import Ledger, Row, rebuild
 from audiorestore.records.record import Record
 from audiorestore.restoration.pipeline import RestorationConfig
@@ -105,6 +106,18 @@ def test_folders_and_names_are_kept_and_sources_left_alone(archive):
     assert set(files(archive.destination)) == expected
     assert files(archive.source) == before
     assert all(row.verified for row in rows(archive))
+
+
+def test_a_refused_result_costs_its_row_and_stands_in_quarantine(archive):
+    strict = QcPlan("strict", {"noise_removed_db": Limit(fail=-1000.0)})
+    archive = configured(archive, restore=replace(archive.config.restore, quality=strict))
+    lines = []
+    for _ in range(2):
+        summary = run(archive, lines.append)
+        assert (summary.done, summary.failed) == (0, len(NAMES))
+    assert "within the quality plan strict, found one that is not" in lines[0]
+    expected = {f"quarantine/{name}{suffix}" for name in NAMES for suffix in ("", ".restoration.json")}
+    assert set(files(archive.destination)) == expected
 
 
 def test_a_second_run_does_nothing(archive):

@@ -19,7 +19,8 @@ from audiorestore.audio.signal import Audio, blocks
 from audiorestore.errors import InputError, OutputError
 from audiorestore.jobs import Job, make_restorer, run_job
 from audiorestore.models.checkpoint import Checkpoint
-from audiorestore.records.record import Record, record_path
+from audiorestore.quality.gates import Limit, QcPlan
+from audiorestore.records.record import Record, record_path, residual_path
 from audiorestore.restoration.pipeline import Limited, RestorationConfig, ahead, analyse, restored
 from audiorestore.restoration.restorer import ChunkConfig, Restorer
 from tests.conftest import noise, tone
@@ -191,6 +192,106 @@ def test_a_record_of_another_kind_is_refused(tmp_path: Path) -> None:
         Record.read(tmp_path / "x.json")
 
 
-def test_negative_strength_is_refused() -> None:
-    with pytest.raises(ValueError, match="strength_db: expected 0 or more"):
-        RestorationConfig(strength_db=-1.0)
+@pytest.mark.parametrize("strength_db", [-1.0, float("inf"), float("nan")])
+def test_strengths_that_are_none_are_refused(strength_db: float) -> None:
+    with pytest.raises(ValueError, match="strength_db: expected a number from 0 up"):
+        RestorationConfig(strength_db=strength_db)
+
+
+def guarded(highest_deviation_db: float) -> RestorationConfig:
+    return replace(CONFIG, quality=QcPlan(highest_deviation_db=highest_deviation_db))
+
+
+def used_strength(record: Record) -> float:
+    return float(record.stages[-1].parameters.get("strength_db", 0.0))
+
+
+def test_the_guard_rail_lowers_the_strength_until_the_programme_is_safe(tmp_path: Path, restorer: Restorer) -> None:
+    source = wav(tmp_path / "a.wav", recording())
+    free = run_job(Job(source, tmp_path / "free.wav"), CONFIG, restorer)
+    deviation = free.measures["change"]["programme_deviation_db"]
+    record = run_job(Job(source, tmp_path / "b.wav", tmp_path / "r.wav"), guarded(0.5 * deviation), restorer)
+    assert record.measures["change"]["programme_deviation_db"] <= 0.5 * deviation
+    assert used_strength(record) in (24.0, 12.0, 6.0, 3.0)
+    assert any("strength lowered from 40 to" in warning for warning in record.warnings)
+    old, new, removed = (soundfile.read(tmp_path / name, dtype="float64")[0] for name in ("a.wav", "b.wav", "r.wav"))
+    assert np.array_equal(old, new + removed)
+    assert sorted(path.name for path in tmp_path.glob(".*")) == []
+
+
+def test_the_guard_rail_leaves_alone_what_no_strength_is_low_enough_for(tmp_path: Path, restorer: Restorer) -> None:
+    source = wav(tmp_path / "a.wav", recording())
+    record = run_job(Job(source, tmp_path / "b.wav"), guarded(1e-9), restorer)
+    assert np.array_equal(integers(source), integers(tmp_path / "b.wav"))
+    assert not any(stage.applied for stage in record.stages)
+
+
+def test_a_guard_rail_that_is_not_reached_changes_nothing(tmp_path: Path, restorer: Restorer) -> None:
+    source = wav(tmp_path / "a.wav", recording())
+    run_job(Job(source, tmp_path / "b.wav"), CONFIG, restorer)
+    record = run_job(Job(source, tmp_path / "c.wav"), guarded(99.0), restorer)
+    assert np.array_equal(integers(tmp_path / "b.wav"), integers(tmp_path / "c.wav"))
+    assert used_strength(record) == 40.0
+    assert record.warnings == ()
+
+
+def test_a_refused_result_goes_to_quarantine_with_all_that_belongs_to_it(tmp_path: Path, restorer: Restorer) -> None:
+    source = wav(tmp_path / "a.wav", recording())
+    strict = replace(CONFIG, quality=QcPlan("strict", {"programme_deviation_db": Limit(fail=0.001)}))
+    quarantine = tmp_path / "quarantine" / "b.wav"
+    job = Job(source, tmp_path / "b.wav", residual_path(tmp_path / "b.wav"), quarantine)
+    for _ in range(2):  # a second try replaces what is there
+        record = run_job(job, strict, restorer)
+        assert record.refused
+        assert record.result.path == str(quarantine)
+        assert sorted(path.name for path in quarantine.parent.iterdir()) == [
+            "b.wav", "b.wav.residual.wav", "b.wav.restoration.json",
+        ]  # fmt: skip
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["a.wav", "quarantine"]
+        assert Record.read(record_path(quarantine)) == record
+        assert hashlib.sha256(quarantine.read_bytes()).hexdigest() == record.result.sha256
+    assert "programme_deviation_db: expected at most 0.001" in record.warnings[-1]
+
+
+def test_nothing_is_invented_in_digital_silence(restorer: Restorer) -> None:
+    """Runs of zeros of 20 ms stay, shorter ones are sound; wherever the recording is cut for reading."""
+    samples = recording()
+    samples[0, 4000:4320] = 0  # 20 ms
+    samples[1, 4000:4319] = 0
+    samples[:, -8000:] = 0
+    audio = Audio(samples, RATE)
+    stage = restored(audio, analyse(audio, CONFIG), CONFIG, restorer)
+    whole = stage.read(0, audio.n_samples)
+    assert not whole[0, 4000:4320].any()
+    assert whole[1, 4000:4319].abs().max() > 0
+    assert not whole[:, -8000:].any()
+    assert (whole != samples).float().mean() > 0.5
+    for start, stop in ((4100, 4101), (3990, 4010), (0, 4001), (4319, 9000), (audio.n_samples - 3, audio.n_samples)):
+        assert torch.equal(stage.read(start, stop), whole[:, start:stop])
+
+
+def test_next_to_silence_is_left_alone(restorer: Restorer) -> None:
+    audio = Audio(1e-38 * noise(1, RATE), RATE)
+    stage = restored(audio, analyse(audio, CONFIG), CONFIG, restorer)
+    assert torch.equal(stage.read(0, RATE), audio.samples)
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt(), SystemExit(143)])
+def test_no_result_stays_without_its_record(
+    tmp_path: Path, restorer: Restorer, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    source = wav(tmp_path / "a.wav", recording())
+    monkeypatch.setattr(Record, "write", fail)
+    with pytest.raises(type(error)):
+        run_job(Job(source, tmp_path / "b.wav", tmp_path / "r.wav"), CONFIG, restorer)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.wav"]
+
+
+def test_a_name_too_long_for_the_record_is_refused_before_the_work(tmp_path: Path, restorer: Restorer) -> None:
+    source = wav(tmp_path / "a.wav", recording())
+    with pytest.raises(OutputError, match="file name too long"):
+        run_job(Job(source, tmp_path / f"{'b' * 240}.wav"), CONFIG, restorer)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.wav"]

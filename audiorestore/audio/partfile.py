@@ -119,6 +119,18 @@ def shift_bytes(file: BinaryIO, start: int, shift: int) -> None:
     file.truncate(end + shift)
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it, if they are not there.
+
+    Raises:
+        OutputError: the system refuses.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(folder, expected="a folder that can be written to", found=describe(error)) from error
+
+
 def describe(error: OSError) -> str:
     """Return the system's words for an error, without file names."""
     return (error.strerror or str(error)).lower()

@@ -151,7 +151,12 @@ class _Search:
         for entry in ordered:
             if entry.name.startswith("."):
                 continue
-            if entry.is_dir():
+            try:
+                is_folder = entry.is_dir()
+            except OSError as error:  # a link to itself
+                self._note(folder / entry.name, error)
+                continue
+            if is_folder:
                 yield from self._walk(folder / entry.name, excluded)
             else:
                 yield folder / entry.name

@@ -4,6 +4,17 @@ One module a command. They import at the top only what is light, and the rest wh
 ``--help`` and a wrong option are answered at once. Results go to standard output, everything else to standard error.
 """
 
-from audiorestore.cli.app import main
+import sys
+
+
+def main() -> None:
+    """Run the program."""
+    try:
+        from audiorestore.cli.app import main as run  # Ctrl-C may come while it is still being loaded
+
+        run()
+    except KeyboardInterrupt:
+        sys.exit(130)
+
 
 __all__ = ["main"]

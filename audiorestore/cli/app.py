@@ -78,7 +78,11 @@ app.command()(doctor)
 def main() -> None:
     """Run the program."""
     signal.signal(signal.SIGTERM, _terminate)
-    app()
+    try:
+        app()
+    finally:
+        # The work is over: Ctrl-C while the interpreter ends must not change the exit status.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _terminate(number: int, frame: FrameType | None) -> NoReturn:

@@ -14,7 +14,7 @@ class ExitCode(IntEnum):
         OK: everything asked for was done.
         FAILED: some files failed; the others are finished, and each failure is named.
         USAGE: wrong options, settings or model, or something needed is not installed: nothing was done.
-        GATE: the work is done, and a quality gate refused it. Reserved: there are no gates yet.
+        GATE: everything was done, and the quality plan refused some of the results, which are in quarantine.
         INTERRUPTED: stopped by Ctrl-C; finished files are whole, unfinished ones leave nothing behind.
         TERMINATED: the same, stopped by SIGTERM.
     """

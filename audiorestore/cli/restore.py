@@ -15,7 +15,7 @@ import typer
 from audiorestore.cli.console import change, duration, figure, messages, print_json, print_notes, print_table, reason
 from audiorestore.cli.exits import ExitCode
 from audiorestore.cli.options import DeviceOption, ForceOption, JsonOption, QuietOption
-from audiorestore.config import find_config, from_mapping, load_config, to_mapping
+from audiorestore.config import find_config, from_mapping, load_config, read_yaml, to_mapping
 from audiorestore.errors import AudioRestoreError, ConfigError, InputError, printable
 
 if TYPE_CHECKING:
@@ -44,6 +44,16 @@ class Outcome:
     record: Record | None = None
     reason: str = ""
 
+    @property
+    def refused(self) -> bool:
+        """Whether the quality plan refused the result."""
+        return self.record is not None and self.record.refused
+
+    @property
+    def status(self) -> str:
+        """One word."""
+        return "failed" if self.reason else "refused" if self.refused else "done"
+
 
 def restore(
     sources: Annotated[
@@ -64,6 +74,9 @@ def restore(
         str | None,
         typer.Option(help="clip, float or attenuate: what to do with peaks over full scale.", metavar="MODE"),
     ] = None,
+    plan: Annotated[
+        str | None, typer.Option(help="Quality plan that results must pass: shipped, or YAML file.", metavar="NAME")
+    ] = None,
     residual: Annotated[bool, typer.Option("--residual", help="Also write what was removed.")] = False,
     device: DeviceOption = "auto",
     force: ForceOption = False,
@@ -83,6 +96,7 @@ def restore(
         "dehum": dehum,
         "denoise": denoise,
         "overflow": overflow,
+        "quality": None if plan is None else read_yaml(find_config("qc", plan)),
     }
     settings = _settings(config, {name: value for name, value in options.items() if value is not None})
     jobs, outcomes = _plan(sources, out, residual=residual)
@@ -98,6 +112,8 @@ def restore(
         _show(outcomes, left=total - len(outcomes), as_json=as_json)
     if any(outcome.reason for outcome in outcomes):
         raise typer.Exit(ExitCode.FAILED)
+    if any(outcome.refused for outcome in outcomes):
+        raise typer.Exit(ExitCode.GATE)
 
 
 def _settings(preset: str, options: dict[str, Any]) -> RestorationConfig:
@@ -120,7 +136,7 @@ def _plan(sources: Sequence[Path], out: Path, *, residual: bool) -> tuple[list[J
     """
     from audiorestore.audio.storage import plan_outputs, scan
     from audiorestore.jobs import Job
-    from audiorestore.records.record import residual_path
+    from audiorestore.records.record import quarantine_path, residual_path
 
     found = scan(sources, exclude=out)
     failed = [Outcome(Path(problem.path), reason=reason(problem, Path(problem.path))) for problem in found.problems]
@@ -129,7 +145,12 @@ def _plan(sources: Sequence[Path], out: Path, *, residual: bool) -> tuple[list[J
     if len(found.files) > 1 and out.is_file():
         raise ConfigError(f"{out}: expected a folder for {len(found.files)} results, found a file")
     jobs = [
-        Job(planned.source, planned.result, residual_path(planned.result) if residual else None)
+        Job(
+            planned.source,
+            planned.result,
+            residual_path(planned.result) if residual else None,
+            quarantine_path(planned.result, out if planned.result != out else out.parent),
+        )
         for planned in plan_outputs(found.files, out)
     ]
     return jobs, failed
@@ -146,7 +167,7 @@ def _restore(
     except Exception as error:
         logger.debug("%s", job.source, exc_info=True)
         return Outcome(job.source, job.result, reason=reason(error, job.source))
-    return Outcome(job.source, job.result, record)
+    return Outcome(job.source, Path(record.result.path), record)
 
 
 def _show(outcomes: Sequence[Outcome], *, left: int, as_json: bool) -> None:
@@ -159,8 +180,10 @@ def _show(outcomes: Sequence[Outcome], *, left: int, as_json: bool) -> None:
     done = [outcome.record for outcome in outcomes if outcome.record]
     sound = sum(record.measures["before"]["seconds"] for record in done)
     taken = sum(record.seconds for record in done)
+    refused = sum(outcome.refused for outcome in outcomes)
     messages().print(
         f"{len(done)} restored, {len(outcomes) - len(done)} failed"
+        + (f", {refused} of the restored refused by the quality plan" if refused else "")
         + (f", stopped with {left} left" if left else "")
         + (f"; {duration(sound)} of sound in {duration(taken)}, {sound / taken:.1f} x real time" if taken else "")
     )
@@ -170,7 +193,7 @@ def _plain(outcome: Outcome) -> dict[str, Any]:
     return {
         "source": outcome.source,
         "result": outcome.result,
-        "status": "failed" if outcome.reason else "done",
+        "status": outcome.status,
         "error": outcome.reason or None,
         "record": to_mapping(outcome.record) if outcome.record else None,
     }
@@ -196,7 +219,7 @@ def _row(outcome: Outcome) -> tuple[str, ...]:
         change(before["hum_dbfs"], after["hum_dbfs"]),
         change(before["clipped_samples"], after["clipped_samples"], 0),
         change(before["integrated_lufs"], after["integrated_lufs"]),
-        "done",
+        outcome.status,
     )
 
 
@@ -230,7 +253,7 @@ class _Display:
         self._bytes += self._sizes[outcome.source]
         self._bars.update(self._task, completed=self._bytes)
         if self._lines:
-            status = f"failed: {outcome.reason}" if outcome.reason else "done"
+            status = f"failed: {outcome.reason}" if outcome.reason else outcome.status
             self._bars.console.print(f"{self._name(outcome.source)}: {printable(status)}", markup=False)
         self._finished += 1
 

@@ -93,8 +93,13 @@ class Checkpoint:
         try:
             network.load_state_dict(dict(self.weights))
         except RuntimeError as error:
+            wanted, given = network.state_dict(), self.weights
+            odd = sorted(
+                name for name in {*wanted, *given} if name not in wanted or name not in given
+                or wanted[name].shape != given[name].shape
+            )  # fmt: skip
             raise CheckpointError(
-                f"{self.name}: expected weights that fit config.json, found {' '.join(str(error).split())}"
+                f"{self.name}: expected weights that fit config.json, found {len(odd)} that do not, such as {odd[0]}"
             ) from error
         return network.eval()
 

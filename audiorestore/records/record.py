@@ -19,6 +19,7 @@ from audiorestore.errors import ConfigError, InputError
 
 SCHEMA = "audiorestore.restoration/1"
 SUFFIX = ".restoration.json"
+QUARANTINE = "quarantine"
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,7 @@ class Record:
         model: name, sha256 and step of the checkpoint; empty if no network was used.
         machine: device, precision and versions.
         measures: ``before``, ``after`` and ``change`` (see ``quality/inspection.py``).
+        quality: the quality plan's verdict: its name, outcome and findings (see ``quality/gates.py``).
         overs: samples over full scale that an integer format had to clip; peak: highest absolute sample before that.
         gain_db: attenuation of the whole recording, 0 unless asked for.
         warnings: what a person should know. seconds: time it took.
@@ -74,9 +76,15 @@ class Record:
     seconds: float
     started: str
     residual: FileState | None = None
+    quality: dict[str, Any] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     role: str = "derivative, restored"
     schema: str = SCHEMA
+
+    @property
+    def refused(self) -> bool:
+        """Whether the quality plan refused the result."""
+        return self.quality.get("outcome") == "fail"
 
     def write(self, path: Path, *, force: bool = False) -> None:
         """Write the record as JSON, whole or not at all."""
@@ -109,6 +117,11 @@ def record_path(result: Path) -> Path:
 def residual_path(result: Path) -> Path:
     """Return where the residual of a result stands: beside it, full file name kept so that none collide."""
     return result.with_name(f"{result.name}.residual.wav")
+
+
+def quarantine_path(result: Path, folder: Path) -> Path:
+    """Return where a result below ``folder`` goes if its quality is refused: the same place below ``quarantine``."""
+    return folder / QUARANTINE / result.relative_to(folder)
 
 
 def sha256_of(path: Path) -> str:

@@ -7,18 +7,22 @@ recording alone.
 
 from __future__ import annotations
 
+import math
 import queue
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
+import torch
 from torch import Tensor
+from torch.nn import functional
 
 from audiorestore.audio.signal import Source, StageSource, blocks
 from audiorestore.damage.declip import Declipped, DeclipPlan, analyse_clipping
 from audiorestore.damage.hum import Dehummed, HumPlan, analyse_hum
 from audiorestore.models.checkpoint import DEFAULT_MODEL
+from audiorestore.quality.gates import QcPlan
 from audiorestore.restoration.restorer import ChunkConfig, Denoised, Restorer
 from audiorestore.spectral.dsp import LevelMeter
 
@@ -36,6 +40,7 @@ class RestorationConfig:
         overflow: what happens if restored peaks exceed full scale of an integer format: ``clip`` them (counted and
             reported), write ``float`` instead, or ``attenuate`` the whole recording by just as much as it takes.
         chunks: how the network is fed.
+        quality: what a result must come up to, and the guard rail that lowers the strength.
     """
 
     model: str = DEFAULT_MODEL
@@ -45,10 +50,11 @@ class RestorationConfig:
     denoise: bool = True
     overflow: Overflow = "clip"
     chunks: ChunkConfig = field(default_factory=ChunkConfig)
+    quality: QcPlan = field(default_factory=QcPlan)
 
     def __post_init__(self) -> None:
-        if not self.strength_db >= 0:
-            raise ValueError(f"strength_db: expected 0 or more, found {self.strength_db}")
+        if not 0 <= self.strength_db < math.inf:
+            raise ValueError(f"strength_db: expected a number from 0 up, found {self.strength_db}")
 
 
 @dataclass(frozen=True)
@@ -94,18 +100,44 @@ def restored(source: Source, plan: Plan, config: RestorationConfig, restorer: Re
 
 
 class Limited(StageSource):
-    """A share of the original mixed back in, so that nothing is reduced by more than ``strength_db``."""
+    """A share of the original mixed back in, so that nothing is reduced by more than ``strength_db``.
+
+    Digital silence of `BLACK_SECONDS` or more was put there on purpose, so nothing is invented in it.
+    """
 
     def __init__(self, original: Source, processed: Source, *, strength_db: float) -> None:
         super().__init__(original)
         self._processed = processed
         self._share = 10 ** (-strength_db / 20)
+        self._black = max(round(BLACK_SECONDS * original.sample_rate), 1)
 
     def read(self, start: int, stop: int) -> Tensor:
         """Return samples [C, stop - start]; those that no stage changed stay bit for bit."""
-        original = self._source.read(start, stop)
+        first = max(start - self._black, 0)
+        around = self._source.read(first, min(stop + self._black, self.n_samples))
+        here = slice(start - first, stop - first)
+        original = around[:, here]
         change = self._processed.read(start, stop) - original
-        return original + (1 - self._share) * change
+        changed = original + (1 - self._share) * change
+        return torch.where(_in_silence(around, self._black)[:, here], original, changed)
+
+
+BLACK_SECONDS = 0.02
+
+
+def _in_silence(samples: Tensor, length: int) -> Tensor:
+    """Tell which samples [C, T] lie in a run of at least ``length`` zeros."""
+    zeros = samples == 0
+    if int(zeros.sum()) < length:
+        return torch.zeros_like(zeros)
+    begins = _count(zeros, length) == length
+    return _count(functional.pad(begins, (length - 1, length - 1)), length) > 0
+
+
+def _count(mask: Tensor, length: int) -> Tensor:
+    """Return how many of each ``length`` neighbours are set, [C, T - length + 1]."""
+    total = functional.pad(mask.cumsum(dim=1, dtype=torch.int32), (1, 0))
+    return total[:, length:] - total[:, :-length]
 
 
 def block_size(source: Source, config: RestorationConfig, restorer: Restorer | None) -> int:

@@ -29,6 +29,9 @@ from audiorestore.models.base import Denoiser
 from audiorestore.models.checkpoint import Checkpoint
 from audiorestore.models.inference import denoise_change, native_ratio
 
+SILENCE = 1e-9
+"""Programme level (-180 dBFS) under which there is nothing to restore."""
+
 Precision = Literal["float32", "bfloat16", "auto"]
 
 
@@ -116,7 +119,7 @@ class Restorer:
     def change(self, spans: Sequence[Tensor], *, ratio: Fraction, level: float) -> list[Tensor]:
         """Return what the network changes in each span [C, T], at the spans' own rate.
 
-        A channel that is digital silence throughout a span is left alone: nothing is invented there.
+        A channel that is digital silence throughout a span is left alone.
         """
         changes = [torch.zeros_like(span) for span in spans]
         rows = [
@@ -185,7 +188,7 @@ class Denoised(StageSource):
 
     def read(self, start: int, stop: int) -> Tensor:
         """Return restored samples [C, stop - start]."""
-        if self._level == 0 or start == stop:
+        if self._level < SILENCE or start == stop:
             return self._source.read(start, stop)
         first = start // self.chunk
         chunks = self._chunks(range(first, -(-stop // self.chunk)))

@@ -19,6 +19,7 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from torch import Tensor, nn
 
+from audiorestore.audio.partfile import describe
 from audiorestore.config import find_config, load_config, read_yaml, to_mapping
 from audiorestore.damage.simulate import DamageRecipe
 from audiorestore.errors import ConfigError
@@ -131,7 +132,10 @@ def train(
         ConfigError: settings or folders do not fit.
     """
     count = 1 if device != "cpu" else processes or os.cpu_count() or 1
-    run.mkdir(parents=True, exist_ok=True)
+    try:
+        run.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"{run}: expected a folder for the run, found {describe(error)}") from error
     job = _Job(config, data, run, device, count, start_from, cache or run / "cache", stop_after_seconds)
     job.banks()  # decode once, before the processes start
     rendezvous = run / f".rendezvous-{os.getpid()}-{random.randrange(10**9)}"

@@ -1,0 +1,126 @@
+"""Make clean percussion for training out of single strokes: rhythms with attacks that must not be taken for clicks.
+
+    python examples/make_percussion.py OUT SAMPLES... [--clips 60] [--seed 0]
+
+SAMPLES are folders of single strokes, such as those of Debian's packages hydrogen-drumkits and sonic-pi-samples; each
+folder that holds sound is one kit. Castanets and claves, dry and quick, are synthesised besides.
+"""
+
+from __future__ import annotations
+
+import argparse
+from fractions import Fraction
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import soundfile
+from scipy.signal import resample_poly
+
+Sound: TypeAlias = npt.NDArray[np.float64]
+
+RATE = 48_000
+SECONDS = 20
+LONGEST_STROKE = 3 * RATE
+SUFFIXES = {".flac", ".wav", ".aif", ".aiff"}
+
+
+def main() -> None:
+    """Write the clips."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("out", type=Path, metavar="OUT")
+    parser.add_argument("samples", type=Path, nargs="*", metavar="SAMPLES")
+    parser.add_argument("--clips", type=int, default=60)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
+    kits = [kit for folder in options.samples for kit in kits_below(folder)]
+    for number in range(options.clips):
+        rng = np.random.default_rng((options.seed, number))
+        dry = not kits or rng.random() < 0.25
+        strokes = castanets(rng) if dry else chosen(rng, kits[int(rng.integers(len(kits)))])
+        clip = with_room(rng, rhythm(rng, strokes))
+        clip *= 10 ** (rng.uniform(-12, -1) / 20) / max(np.abs(clip).max(), 1e-9)
+        soundfile.write(options.out / f"{number:04}.flac", clip, RATE, "PCM_16")
+
+
+def kits_below(folder: Path) -> list[list[Path]]:
+    """Return the files of sound in each folder."""
+    found: dict[Path, list[Path]] = {}
+    for path in sorted(folder.rglob("*")):
+        if path.suffix.lower() in SUFFIXES:
+            found.setdefault(path.parent, []).append(path)
+    return list(found.values())
+
+
+def chosen(rng: np.random.Generator, kit: list[Path]) -> list[Sound]:
+    """Return up to six strokes of a kit, each a little higher or lower than it was."""
+    picked = rng.choice(len(kit), size=min(int(rng.integers(1, 7)), len(kit)), replace=False)
+    return [stroke for index in picked if len(stroke := read(kit[index], rng.uniform(0.85, 1.18)))]
+
+
+def read(path: Path, speed: float) -> Sound:
+    """Return a stroke at `RATE`, played at a speed; empty if it is silent or much too long to be one."""
+    frames, rate = soundfile.read(path, always_2d=True)
+    if not len(frames) or len(frames) > 12 * rate or not frames.any():
+        return np.zeros(0)
+    ratio = Fraction(RATE / (rate * speed)).limit_denominator(200)
+    stroke = resample_poly(frames.mean(axis=1), ratio.numerator, ratio.denominator)[:LONGEST_STROKE]
+    fade = min(len(stroke), RATE // 100)
+    stroke[len(stroke) - fade :] *= np.linspace(1, 0, fade)
+    return np.asarray(stroke / max(np.abs(stroke).max(), 1e-9))
+
+
+def castanets(rng: np.random.Generator) -> list[Sound]:
+    """Return a few dry strokes: damped partials between 400 Hz and 9 kHz behind a short burst of noise."""
+    strokes = []
+    time = np.arange(RATE // 4) / RATE
+    for _ in range(int(rng.integers(1, 4))):
+        decay = np.exp(rng.uniform(np.log(0.002), np.log(0.05)))
+        stroke = np.zeros(len(time))
+        for _ in range(int(rng.integers(2, 7))):
+            hertz = np.exp(rng.uniform(np.log(400), np.log(9000)))
+            partial = np.sin(2 * np.pi * hertz * time + rng.uniform(0, 6)) * rng.uniform(0.2, 1)
+            stroke += partial * np.exp(-time / (decay * rng.uniform(0.5, 1.5)))
+        burst = rng.standard_normal(len(time)) * np.exp(-time / (decay * rng.uniform(0.05, 0.4)))
+        stroke += rng.uniform(0.1, 1.5) * burst
+        attack = max(int(rng.uniform(0, 0.0005) * RATE), 1)
+        stroke[:attack] *= np.linspace(0, 1, attack)
+        strokes.append(stroke / np.abs(stroke).max())
+    return strokes
+
+
+def rhythm(rng: np.random.Generator, strokes: list[Sound]) -> Sound:
+    """Return strokes on the sixteenths of a beat, each with its own bar that returns, and some freedom."""
+    clip = np.zeros(SECONDS * RATE + LONGEST_STROKE)
+    step = 60 / rng.uniform(70, 190) / 4
+    for stroke in strokes:
+        density = rng.uniform(0.06, 0.6)
+        bar = rng.random(16) < density
+        bar[int(rng.integers(16))] = True
+        loudness = rng.uniform(-18, 0)
+        for beat in range(int(SECONDS / step)):
+            if bar[beat % 16] != (rng.random() < 0.08):
+                start = int((beat * step + abs(rng.normal(0, 0.006))) * RATE)
+                gain = 10 ** ((loudness + rng.normal(0, 3)) / 20)
+                clip[start : start + len(stroke)] += gain * stroke
+    return clip[: SECONDS * RATE]
+
+
+def with_room(rng: np.random.Generator, clip: Sound) -> Sound:
+    """Return a clip in a room of decaying noise, or as dry as it was."""
+    if rng.random() < 0.4:
+        return clip
+    seconds = rng.uniform(0.1, 0.9)
+    time = np.arange(int(seconds * RATE)) / RATE
+    tail = rng.standard_normal(len(time)) * np.exp(-6.9 * time / seconds)
+    tail *= 10 ** (rng.uniform(-30, -12) / 20) / np.sqrt(np.square(tail).sum())
+    tail[0] = 1
+    size = len(clip) + len(tail)
+    wet = np.fft.irfft(np.fft.rfft(clip, size) * np.fft.rfft(tail, size), size)
+    return np.asarray(wet[: len(clip)])
+
+
+if __name__ == "__main__":
+    main()
