@@ -178,10 +178,11 @@ def test_each_of_several_chunks_of_one_name_has_its_own_size(tmp_path):
     assert contents(path)[2:] == [(b"data", b"\1\2\3\4"), (b"axml", b"<adm/>"), (b"axml", b"<b/>")]
 
 
-def sparse_rf64(path, n_bytes, *, before=(), after=()):
-    """Write an RF64 file of silence that takes next to nothing on the disk."""
-    ds64 = struct.pack("<QQQI4sQ", 0, n_bytes, n_bytes // 2, 1, b"axml", 6)
-    fmt = chunk(b"fmt ", struct.pack("<HHIIHH", 1, 1, 48000, 96000, 2, 16))
+def sparse_rf64(path, n_bytes, *, before=(), after=(), floats=False):
+    """Write an RF64 file of silence, 16 bits or 64-bit floats, that takes next to nothing on the disk."""
+    kind, frame = (3, 8) if floats else (1, 2)
+    ds64 = struct.pack("<QQQI4sQ", 0, n_bytes, n_bytes // frame, 1, b"axml", 6)
+    fmt = chunk(b"fmt ", struct.pack("<HHIIHH", kind, 1, 48000, 48000 * frame, frame, 8 * frame))
     head = b"WAVE" + chunk(b"ds64", ds64) + fmt + b"".join(before) + b"data\xff\xff\xff\xff"
     with path.open("wb") as file:
         file.write(b"RF64\xff\xff\xff\xff" + head)
@@ -249,8 +250,8 @@ def test_a_chunk_of_more_than_4_gb_is_named(tmp_path):
 
 @pytest.mark.skipif("AUDIORESTORE_TEST_LARGE" not in os.environ, reason="writes 4.3 GB; set AUDIORESTORE_TEST_LARGE")
 def test_more_than_4_gb_are_written_for_real(tmp_path):
-    n_samples = 2**31 + 2**27
-    source = sparse_rf64(tmp_path / "a.wav", 2 * n_samples, before=[FRONT], after=[LONG_AXML, BACK])
+    n_samples = 2**29 + 2**24
+    source = sparse_rf64(tmp_path / "a.wav", 8 * n_samples, before=[FRONT], after=[LONG_AXML, BACK], floats=True)
     with (
         FileSource.open(source) as sound,
         FileWriter(tmp_path / "b.wav", sound.info, source_path=source, history="x") as writer,
