@@ -12,12 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from audiorestore.audio.files import FileSource, FileWriter
+from audiorestore.audio.fixity import audio_sha256
 from audiorestore.audio.signal import AudioInfo, Source, blocks
 from audiorestore.config import to_mapping
+from audiorestore.damage.damage_map import map_damage
 from audiorestore.errors import InputError, OutputError
 from audiorestore.models.checkpoint import load_checkpoint
 from audiorestore.quality.inspection import compare, inspect
-from audiorestore.records.record import FileState, Record, Stage, file_state, record_path, versions
+from audiorestore.records.record import FileState, Record, Stage, file_state, machine, record_path
 from audiorestore.restoration.pipeline import (
     Plan,
     Progress,
@@ -77,7 +79,9 @@ def run_job(
     with FileSource.open(job.source) as source, ThreadPoolExecutor(thread_name_prefix="measure") as looks:
         before = file_state(job.source, _sound(source.info))
         inspected = looks.submit(inspect, source)
+        sounded = looks.submit(audio_sha256, source)
         plan = analyse(source, config)
+        mapped = looks.submit(map_damage, source, clipping=plan.clipping, hum=plan.hum)
         stage = restored(source, plan, config, restorer)
         size = block_size(source, config, restorer)
         written = _write(job, source, stage, size, config, force=force, progress=progress)
@@ -94,7 +98,7 @@ def run_job(
                 "change": asdict(compared.result()),
             }
     record = Record(
-        source=before,
+        source=replace(before, audio_sha256=sounded.result()),
         result=after,
         residual=_residual_state(job.residual),
         config=to_mapping(config),
@@ -105,6 +109,7 @@ def run_job(
         overs=written.overs,
         peak=written.peak,
         gain_db=20 * math.log10(written.gain),
+        damage=mapped.result(),
         warnings=_warnings(written),
         started=started,
         seconds=round(time.monotonic() - clock, 3),
@@ -189,7 +194,7 @@ def _verified(path: Path, result: FileSource, wanted: AudioInfo) -> FileState:
     found = (result.sample_rate, result.channels, result.n_samples)
     if found != promised:
         raise OutputError(path, expected=_shape(promised), found=_shape(found))
-    return file_state(path, _sound(result.info))
+    return file_state(path, _sound(result.info), audio_sha256(result))
 
 
 def _shape(shape: tuple[int, int, int]) -> str:
@@ -201,6 +206,7 @@ def _sound(info: AudioInfo) -> dict[str, Any]:
         "sample_rate": info.sample_rate,
         "channels": info.channels,
         "n_samples": info.n_samples,
+        "seconds": info.seconds,
         "container": info.container,
         "subtype": info.subtype,
     }
@@ -210,7 +216,7 @@ def _residual_state(path: Path | None) -> FileState | None:
     if path is None:
         return None
     with FileSource.open(path) as residual:
-        return file_state(path, _sound(residual.info))
+        return file_state(path, _sound(residual.info), audio_sha256(residual))
 
 
 def _stages(plan: Plan, config: RestorationConfig, restorer: Restorer | None) -> tuple[Stage, ...]:
@@ -231,11 +237,9 @@ def _model(restorer: Restorer | None) -> dict[str, Any]:
 
 
 def _machine(restorer: Restorer | None) -> dict[str, Any]:
-    return {
-        "device": str(restorer.device) if restorer else "cpu",
-        "precision": str(restorer.dtype).removeprefix("torch.") if restorer else "float32",
-        "versions": versions(),
-    }
+    if restorer is None:
+        return machine(device="cpu", precision="float32")
+    return machine(device=str(restorer.device), precision=str(restorer.dtype).removeprefix("torch."))
 
 
 def _warnings(written: _Written) -> tuple[str, ...]:
