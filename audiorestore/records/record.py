@@ -119,6 +119,11 @@ def record_path(result: Path) -> Path:
     return result.with_name(result.name + SUFFIX)
 
 
+def result_path(record: Path) -> Path:
+    """Return where the result of a record stands: beside it; the inverse of `record_path`."""
+    return record.with_name(record.name.removesuffix(SUFFIX))
+
+
 def residual_path(result: Path) -> Path:
     """Return where the residual of a result stands: beside it, full file name kept so that none collide."""
     return result.with_name(f"{result.name}.residual.wav")
