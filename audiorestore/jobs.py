@@ -30,6 +30,7 @@ from audiorestore.restoration.pipeline import (
     restored,
 )
 from audiorestore.restoration.restorer import Restorer
+from audiorestore.restoration.threads import use_one_blas_thread
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,7 @@ def run_job(
     Raises:
         InputError: the source cannot be used. OutputError: the result cannot be written, or reads back wrong.
     """
+    use_one_blas_thread()
     clock, started = time.monotonic(), datetime.now(UTC).isoformat(timespec="seconds")
     # Measuring goes on beside the rest of the work; sources may be shared between threads.
     with FileSource.open(job.source) as source, ThreadPoolExecutor(thread_name_prefix="measure") as looks:
