@@ -25,6 +25,10 @@ class DependencyError(AudioRestoreError):
     """An optional program or package is needed and missing; the message says how to get it."""
 
 
+class ReplayError(AudioRestoreError):
+    """A restoration cannot be done again as its record says; nothing was done."""
+
+
 class FileError(AudioRestoreError):
     """Something is wrong with one file."""
 

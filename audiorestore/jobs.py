@@ -15,16 +15,18 @@ from typing import Any
 
 from audiorestore import __version__
 from audiorestore.audio.files import FileSource, FileWriter
+from audiorestore.audio.fixity import audio_sha256
 from audiorestore.audio.partfile import PartFile, make_folder
 from audiorestore.audio.signal import AudioInfo, Source, blocks
 from audiorestore.config import to_mapping
+from audiorestore.damage.damage_map import map_damage
 from audiorestore.errors import InputError, OutputError
 from audiorestore.models.checkpoint import load_checkpoint
 from audiorestore.quality.comparison import ComparisonMeter, compare
 from audiorestore.quality.gates import judge
 from audiorestore.quality.inspection import inspect
 from audiorestore.quality.loudness import measure_loudness
-from audiorestore.records.record import FileState, Record, Stage, file_state, record_path, residual_path, versions
+from audiorestore.records.record import FileState, Record, Stage, file_state, machine, record_path, residual_path
 from audiorestore.restoration.pipeline import (
     Plan,
     Progress,
@@ -35,6 +37,7 @@ from audiorestore.restoration.pipeline import (
     restored,
 )
 from audiorestore.restoration.restorer import Restorer
+from audiorestore.restoration.threads import use_one_blas_thread
 
 
 @dataclass(frozen=True)
@@ -81,6 +84,7 @@ def run_job(
     Raises:
         InputError: the source cannot be used. OutputError: the result cannot be written, or reads back wrong.
     """
+    use_one_blas_thread()
     clock, started = time.monotonic(), datetime.now(UTC).isoformat(timespec="seconds")
     # Measuring goes on beside the rest of the work; sources may be shared between threads.
     with (
@@ -90,10 +94,12 @@ def run_job(
     ):
         before = file_state(job.source, _sound(source.info))
         inspected = looks.submit(inspect, source)
+        sounded = looks.submit(audio_sha256, source)
         make_folder(job.result.parent)
         with PartFile(record_path(job.result), force=force):
             pass  # there must be room for the record, under its name too
         plan = analyse(source, config)
+        mapped = looks.submit(map_damage, source, clipping=plan.clipping, hum=plan.hum)
         written = _restore(job, source, plan, config, restorer, force=force, progress=progress)
         made += [path for path in (job.result, job.residual) if path is not None]
         if file_state(job.source, before.sound) != before:
@@ -107,7 +113,7 @@ def run_job(
             job, after = _quarantined(job, after)
             made += [path for path in (job.result, job.residual) if path is not None]
         record = Record(
-            source=before,
+            source=replace(before, audio_sha256=sounded.result()),
             result=after,
             residual=_residual_state(job.residual),
             config=to_mapping(config),
@@ -119,6 +125,7 @@ def run_job(
             overs=written.overs,
             peak=written.peak,
             gain_db=20 * math.log10(written.gain),
+            damage=mapped.result(),
             warnings=(*_warnings(written), *(f"quality, {verdict.plan}: {reason}" for reason in verdict.reasons())),
             started=started,
             seconds=round(time.monotonic() - clock, 3),
@@ -264,7 +271,7 @@ def _verified(path: Path, result: FileSource, wanted: AudioInfo) -> FileState:
     found = (result.sample_rate, result.channels, result.n_samples)
     if found != promised:
         raise OutputError(path, expected=_shape(promised), found=_shape(found))
-    return file_state(path, _sound(result.info))
+    return file_state(path, _sound(result.info), audio_sha256(result))
 
 
 def _shape(shape: tuple[int, int, int]) -> str:
@@ -276,6 +283,7 @@ def _sound(info: AudioInfo) -> dict[str, Any]:
         "sample_rate": info.sample_rate,
         "channels": info.channels,
         "n_samples": info.n_samples,
+        "seconds": info.seconds,
         "container": info.container,
         "subtype": info.subtype,
     }
@@ -285,7 +293,7 @@ def _residual_state(path: Path | None) -> FileState | None:
     if path is None:
         return None
     with FileSource.open(path) as residual:
-        return file_state(path, _sound(residual.info))
+        return file_state(path, _sound(residual.info), audio_sha256(residual))
 
 
 def _quarantined(job: Job, result: FileState) -> tuple[Job, FileState]:
@@ -324,11 +332,9 @@ def _model(restorer: Restorer | None) -> dict[str, Any]:
 
 
 def _machine(restorer: Restorer | None) -> dict[str, Any]:
-    return {
-        "device": str(restorer.device) if restorer else "cpu",
-        "precision": str(restorer.dtype).removeprefix("torch.") if restorer else "float32",
-        "versions": versions(),
-    }
+    if restorer is None:
+        return machine(device="cpu", precision="float32")
+    return machine(device=str(restorer.device), precision=str(restorer.dtype).removeprefix("torch."))
 
 
 def _warnings(written: _Written) -> tuple[str, ...]:

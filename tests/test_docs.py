@@ -33,6 +33,7 @@ LINK = re.compile(r"\]\((?!\w+:)([^)#\s]+)")
 # In which of an option's values the name of a shipped configuration stands, by command.
 NAMED = {
     ("restore", "--config"): "restore",
+    ("restore", "--profile"): "package",
     ("batch", "--config"): "batch",
     ("damage", "--recipe"): "damage",
     ("train", ""): "training",
@@ -141,7 +142,13 @@ def test_every_command_is_in_the_readme() -> None:
     assert {call[0] for call in calls(Path("README.md"), "audiorestore") if call} >= set(COMMANDS)
 
 
-@pytest.mark.parametrize(("document", "command"), [("docs/restore.md", "restore"), ("docs/train.md", "train")])
+@pytest.mark.parametrize(
+    ("document", "command"),
+    [
+        *(("docs/restore.md", "restore"), ("docs/train.md", "train")),
+        *(("docs/archive.md", "replay"), ("docs/archive.md", "verify")),
+    ],
+)
 def test_every_option_is_in_its_document(document: str, command: str) -> None:
     rows = "\n".join(line for line in text_of(Path(document)).splitlines() if line.startswith("| `-"))
     options = {name for name in options_of(command) if name.startswith("-")}

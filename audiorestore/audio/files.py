@@ -38,6 +38,8 @@ from audiorestore.audio.signal import AudioInfo, Source
 from audiorestore.errors import InputError, OutputError
 
 Frames = npt.NDArray[np.float32]  # [T, C], as libsndfile wants it; nowhere else in the program
+HeldFrames = npt.NDArray[np.int32] | npt.NDArray[np.float32] | npt.NDArray[np.float64]  # [T, C]
+HeldType = Literal["int32", "float32", "float64"]
 Overflow = Literal["clip", "error"]
 
 # Samples per call of libsndfile. The Vorbis encoder keeps all that it is given on the stack, and overflows it.
@@ -59,6 +61,11 @@ _UNSEEKABLE_CONTAINERS = frozenset({"PAF", "SDS"})
 # libsndfile gives the largest integer for FLAC that was written to a pipe.
 _UNKNOWN_LENGTH = 2**62
 _MPEG_TOLERANCE = 2 * 1152
+
+
+def libsndfile_version() -> str:
+    """Return the version of the library that reads and writes files: encoders differ in their bytes."""
+    return str(soundfile.__libsndfile_version__)
 
 
 class FileSource:
@@ -130,21 +137,49 @@ class FileSource:
             InputError: the file is damaged or ends too early, or a sample is not a finite number.
             ValueError: the range is not inside ``0 <= start <= stop <= n_samples``.
         """
-        if not 0 <= start <= stop <= self.n_samples:
-            raise ValueError(f"expected a range inside 0 to {self.n_samples}, found {start} to {stop}")
         if start == stop:
+            self._check_range(start, stop)
             return torch.empty(self.channels, 0)
+        frames: Frames = self._frames(start, stop, "float32").astype(np.float32, copy=False)
+        self._check_finite(frames, start)
+        return torch.from_numpy(np.ascontiguousarray(frames.T))
+
+    def held(self, start: int, stop: int) -> HeldFrames:
+        """Return frames [stop - start, C] with all the bits that the file holds.
+
+        float32 or float64 where that is how it holds them; whole numbers of up to 32 bits, shifted up to fill int32;
+        and float32 where there are no samples before a decoder makes them (MP3, ADPCM, what ffmpeg reads).
+
+        Raises:
+            InputError: the file is damaged or ends too early.
+            ValueError: the range is not inside ``0 <= start <= stop <= n_samples``.
+        """
+        return self._frames(start, stop, self._held_type)
+
+    @property
+    def _held_type(self) -> HeldType:
+        subtype = self.info.subtype
+        if subtype == "DOUBLE" and isinstance(self._decoder, _Seeking):
+            return "float64"
+        whole = subtype in INTEGER_BITS or subtype.startswith("ALAC_")
+        return "int32" if whole and isinstance(self._decoder, _Seeking) else "float32"
+
+    def _frames(self, start: int, stop: int, kind: HeldType) -> HeldFrames:
+        self._check_range(start, stop)
         try:
             with self._lock:
-                frames = self._decoder.read(start, stop)
+                frames = self._decoder.read(start, stop, kind)
         except (soundfile.SoundFileError, OSError) as error:
             found = f"damage at or after sample {start} ({_one_line(error)})"
             raise InputError(self.path, expected="sound that can be decoded", found=found) from error
         if len(frames) < stop - start:
             end = start + len(frames)
             raise InputError(self.path, expected=f"{self.n_samples} samples", found=f"the end after {end}")
-        self._check_finite(frames, start)
-        return torch.from_numpy(np.ascontiguousarray(frames.T))
+        return frames
+
+    def _check_range(self, start: int, stop: int) -> None:
+        if not 0 <= start <= stop <= self.n_samples:
+            raise ValueError(f"expected a range inside 0 to {self.n_samples}, found {start} to {stop}")
 
     def close(self) -> None:
         """Close the file and drop what was decoded beside it."""
@@ -383,7 +418,7 @@ class FileWriter:
 
 
 class _Decoder(Protocol):
-    def read(self, start: int, stop: int) -> Frames:
+    def read(self, start: int, stop: int, kind: HeldType) -> HeldFrames:
         """Return frames [stop - start, C], fewer if the sound ends before ``stop``."""
 
 
@@ -394,10 +429,10 @@ class _Seeking:
         self._file = file
         self._position = 0
 
-    def read(self, start: int, stop: int) -> Frames:
+    def read(self, start: int, stop: int, kind: HeldType) -> HeldFrames:
         if start != self._position:
             self._file.seek(start)
-        frames: Frames = self._file.read(stop - start, dtype="float32", always_2d=True)
+        frames: HeldFrames = self._file.read(stop - start, dtype=kind, always_2d=True)
         self._position = start + len(frames)
         return frames
 
@@ -409,7 +444,8 @@ class _Spooled:
         self._file = file
         self._channels = channels
 
-    def read(self, start: int, stop: int) -> Frames:
+    def read(self, start: int, stop: int, kind: HeldType) -> HeldFrames:
+        assert kind == "float32"  # what was decoded is held in no other way
         frames = np.empty((stop - start, self._channels), dtype=np.float32)
         self._file.seek(start * self._channels * 4)
         size = self._file.readinto(frames.data.cast("B"))

@@ -17,9 +17,11 @@ from audiorestore.cli.damage import damage
 from audiorestore.cli.doctor import doctor
 from audiorestore.cli.exits import ExitCode, exit_code
 from audiorestore.cli.models import models
+from audiorestore.cli.replay import replay
 from audiorestore.cli.restore import restore
 from audiorestore.cli.score import score
 from audiorestore.cli.train import train
+from audiorestore.cli.verify import verify
 from audiorestore.errors import AudioRestoreError
 
 logger = logging.getLogger(__name__)
@@ -68,6 +70,8 @@ def _options(
 
 app.command()(restore)
 app.command(add_help_option=False, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(batch)
+app.command()(replay)
+app.command()(verify)
 app.command()(score)
 app.command()(damage)
 app.command()(train)

@@ -15,6 +15,7 @@ import typer
 from audiorestore.cli.console import change, duration, figure, messages, print_json, print_notes, print_table, reason
 from audiorestore.cli.exits import ExitCode
 from audiorestore.cli.options import DeviceOption, ForceOption, JsonOption, QuietOption
+from audiorestore.cli.package import BagInfoOption, PackageOption, ProfileOption, packaging
 from audiorestore.config import find_config, from_mapping, load_config, read_yaml, to_mapping
 from audiorestore.errors import AudioRestoreError, ConfigError, InputError, printable
 
@@ -78,6 +79,9 @@ def restore(
         str | None, typer.Option(help="Quality plan that results must pass: shipped, or YAML file.", metavar="NAME")
     ] = None,
     residual: Annotated[bool, typer.Option("--residual", help="Also write what was removed.")] = False,
+    package: PackageOption = None,
+    profile: ProfileOption = None,
+    bag_info: BagInfoOption = None,
     device: DeviceOption = "auto",
     force: ForceOption = False,
     quiet: QuietOption = False,
@@ -98,6 +102,7 @@ def restore(
         "overflow": overflow,
         "quality": None if plan is None else read_yaml(find_config("qc", plan)),
     }
+    pack = packaging(package, profile, bag_info or [], out, force=force)
     settings = _settings(config, {name: value for name, value in options.items() if value is not None})
     jobs, outcomes = _plan(sources, out, residual=residual)
     restorer = make_restorer(settings, device=device)
@@ -110,7 +115,10 @@ def restore(
                 display.finish(outcome)
     finally:  # also when interrupted: what is done is done
         _show(outcomes, left=total - len(outcomes), as_json=as_json)
-    if any(outcome.reason for outcome in outcomes):
+    failed = sum(bool(outcome.reason) for outcome in outcomes)
+    if pack is not None:
+        pack.make([outcome.result for outcome in outcomes if outcome.result], failed=failed)
+    if failed:
         raise typer.Exit(ExitCode.FAILED)
     if any(outcome.refused for outcome in outcomes):
         raise typer.Exit(ExitCode.GATE)

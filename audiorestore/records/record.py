@@ -1,4 +1,7 @@
-"""The record of what was done to one file: written beside the result as ``NAME.restoration.json``."""
+"""The record of what was done to one file: written beside the result as ``NAME.restoration.json``.
+
+``schema/restoration-1.json`` beside this module is its published JSON Schema.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +15,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from audiorestore import __version__
+from audiorestore.audio.files import libsndfile_version
 from audiorestore.audio.partfile import PartFile
 from audiorestore.config import from_mapping, to_mapping
+from audiorestore.damage.damage_map import DamageMap
 from audiorestore.errors import ConfigError, InputError
 
 SCHEMA = "audiorestore.restoration/1"
@@ -28,7 +35,8 @@ class FileState:
 
     Args:
         path: as given; ``sha256`` is of the whole file, ``mtime_ns`` in nanoseconds since 1970.
-        sound: sample rate, channels, samples per channel, container, subtype.
+        sound: sample rate, channels, samples per channel, seconds, container, subtype.
+        audio_sha256: of the samples alone (``audio/fixity.py``); empty in records of older programs.
     """
 
     path: str
@@ -36,6 +44,7 @@ class FileState:
     size: int
     mtime_ns: int
     sound: dict[str, Any]
+    audio_sha256: str = ""
 
 
 @dataclass(frozen=True)
@@ -55,11 +64,12 @@ class Record:
         role: a result is always a derivative, never a preservation master.
         config: settings of the run. stages: what they came to on this file.
         model: name, sha256 and step of the checkpoint; empty if no network was used.
-        machine: device, precision and versions.
+        machine: see `machine`.
         measures: ``before``, ``after`` and ``change`` (see ``quality/inspection.py``).
         quality: the quality plan's verdict: its name, outcome and findings (see ``quality/gates.py``).
         overs: samples over full scale that an integer format had to clip; peak: highest absolute sample before that.
         gain_db: attenuation of the whole recording, 0 unless asked for.
+        damage: where the source is damaged.
         warnings: what a person should know. seconds: time it took.
     """
 
@@ -76,6 +86,7 @@ class Record:
     seconds: float
     started: str
     residual: FileState | None = None
+    damage: DamageMap = field(default_factory=DamageMap)
     quality: dict[str, Any] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     role: str = "derivative, restored"
@@ -114,6 +125,11 @@ def record_path(result: Path) -> Path:
     return result.with_name(result.name + SUFFIX)
 
 
+def result_path(record: Path) -> Path:
+    """Return where the result of a record stands: beside it; the inverse of `record_path`."""
+    return record.with_name(record.name.removesuffix(SUFFIX))
+
+
 def residual_path(result: Path) -> Path:
     """Return where the residual of a result stands: beside it, full file name kept so that none collide."""
     return result.with_name(f"{result.name}.residual.wav")
@@ -124,13 +140,18 @@ def quarantine_path(result: Path, folder: Path) -> Path:
     return folder / QUARANTINE / result.relative_to(folder)
 
 
+def schema_path() -> Path:
+    """Return where the JSON Schema of a record stands."""
+    return Path(__file__).parent / "schema" / "restoration-1.json"
+
+
 def sha256_of(path: Path) -> str:
     """Return the SHA-256 of a file, read in pieces."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def file_state(path: Path, sound: Mapping[str, Any]) -> FileState:
+def file_state(path: Path, sound: Mapping[str, Any], audio_sha256: str = "") -> FileState:
     """Return the present state of a file."""
     status = path.stat()
     return FileState(
@@ -139,7 +160,24 @@ def file_state(path: Path, sound: Mapping[str, Any]) -> FileState:
         size=status.st_size,
         mtime_ns=status.st_mtime_ns,
         sound=dict(sound),
+        audio_sha256=audio_sha256,
     )
+
+
+def machine(*, device: str, precision: str) -> dict[str, Any]:
+    """Return what a result depends on besides source, settings and weights.
+
+    There is no seed: a restoration draws no random numbers. On a CPU, the same device, precision, instruction set and
+    versions give the same bytes.
+    """
+    return {
+        "device": device,
+        "precision": precision,
+        "instruction_set": torch.backends.cpu.get_cpu_capability(),
+        "deterministic": device == "cpu",
+        "seed": None,
+        "versions": versions(),
+    }
 
 
 def versions() -> dict[str, str]:
@@ -149,4 +187,5 @@ def versions() -> dict[str, str]:
         "audiorestore": __version__,
         "python": platform.python_version(),
         **{name: version(name) for name in packages},
+        "libsndfile": libsndfile_version(),
     }

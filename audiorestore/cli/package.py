@@ -1,0 +1,90 @@
+"""Packages of restored files: what commands that make them share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from audiorestore.cli.console import messages
+from audiorestore.errors import ConfigError, printable
+
+if TYPE_CHECKING:
+    from audiorestore.records.package import BagProfile
+
+PackageOption = Annotated[
+    str | None, typer.Option(help="bagit: also make a bag of the results, OUT.bag.", metavar="KIND")
+]
+ProfileOption = Annotated[str | None, typer.Option(help="Shipped bag profile, or YAML or JSON file.", metavar="NAME")]
+BagInfoOption = Annotated[
+    list[str] | None, typer.Option(help="A field of bag-info.txt, as 'Label: value'; repeat for more.", metavar="FIELD")
+]
+
+
+@dataclass(frozen=True)
+class Packaging:
+    """A bag that is to be made of the results when all is done."""
+
+    out: Path
+    profile: BagProfile
+    info: dict[str, list[str]]
+    force: bool
+
+    def make(self, results: Sequence[Path], *, failed: int) -> None:
+        """Make the bag and say so; none is made if files failed, as it would look whole.
+
+        Raises:
+            InputError: a result is not what its record says. OutputError: the bag cannot be written.
+        """
+        from audiorestore.records.package import bag_path, package_bag
+
+        if failed:
+            messages().print(f"no bag: {failed} files failed")
+            return
+        folder = self.out if self.out.is_dir() else self.out.parent
+        made = package_bag(
+            folder, bag_path(self.out), results=results, profile=self.profile, info=self.info, force=self.force
+        )
+        messages().print(f"{printable(str(made.path))}: {made.n_files} files, {made.size} bytes", markup=False)
+
+
+def packaging(
+    kind: str | None, profile: str | None, fields: Sequence[str], out: Path, *, force: bool
+) -> Packaging | None:
+    """Return what is asked for, checked before any work is done; None if no package is.
+
+    Raises:
+        ConfigError: no such kind or profile, or fields that are not what the profile asks for.
+        OutputError: the bag's name is taken.
+    """
+    if kind is None:
+        if profile is not None or fields:
+            raise ConfigError("options: expected --package with --profile and --bag-info, found none")
+        return None
+    if kind != "bagit":
+        raise ConfigError(f"package: expected bagit, found {kind!r}")
+    from audiorestore.records.bag import check_free
+    from audiorestore.records.package import DEFAULT_PROFILE, bag_path, load_profile
+
+    chosen, info = load_profile(profile or DEFAULT_PROFILE), parse_fields(fields)
+    chosen.check(info)
+    check_free(bag_path(out), force=force)
+    return Packaging(out, chosen, info, force)
+
+
+def parse_fields(fields: Sequence[str]) -> dict[str, list[str]]:
+    """Return fields as values by label, from lines as in ``bag-info.txt``.
+
+    Raises:
+        ConfigError: a line is no field.
+    """
+    info: dict[str, list[str]] = {}
+    for line in fields:
+        label, colon, value = line.partition(":")
+        if not colon or not label.strip() or not value.strip():
+            raise ConfigError(f"bag-info: expected 'Label: value', found {line!r}")
+        info.setdefault(label.strip(), []).append(value.strip())
+    return info

@@ -1,0 +1,126 @@
+"""Where a recording is damaged, as far as the repairs by formula know: clipped ranges, and hum from end to end.
+
+The map is bounded: where clipping comes in more ranges than can be listed, near ones are joined, and the map says up to
+which distance. So its ranges cover all the damage, and perhaps some sound between.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from audiorestore.audio.signal import Source, blocks
+from audiorestore.damage.declip import DeclipPlan, Wall
+from audiorestore.damage.hum import HumPlan
+
+MOST_RANGES = 500
+_LEAST_GAP_SECONDS = 0.001
+
+Kind = Literal["clipping", "hum"]
+_Edges = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Damage:
+    """A range that is damaged.
+
+    Args:
+        kind: what with.
+        start, end: samples [start, end) of the source.
+        channel: counted from 0.
+        confidence: 0 to 1. Of clipping: the share of samples at the wall that would not be there if levels thinned out
+            as they do below it. Of hum: the share of the recording's spans that show it.
+    """
+
+    kind: Kind
+    start: int
+    end: int
+    channel: int
+    confidence: float
+
+
+@dataclass(frozen=True)
+class DamageMap:
+    """Damaged ranges in the order of kind, channel and time.
+
+    Args:
+        ranges: at most `MOST_RANGES` of clipping (but one for each channel), and one of hum for each channel.
+        joined_within: clipped ranges of a channel with no more samples than that between them are listed as one.
+    """
+
+    ranges: tuple[Damage, ...] = ()
+    joined_within: int = 0
+
+
+def map_damage(source: Source, *, clipping: DeclipPlan | None, hum: HumPlan | None) -> DamageMap:
+    """Return where the damage is that two plans for ``source`` know of; one pass over it if it is clipped."""
+    ranges: list[Damage] = []
+    joined_within = 0
+    if clipping is not None:
+        clipped = _clipped_ranges(source, clipping)
+        joined_within = clipped.gap
+        for channel, (starts, ends) in enumerate(clipped.channels):
+            confidence = _confidence(clipping.above[channel], clipping.below[channel])
+            ranges += [
+                Damage("clipping", int(start), int(end), channel, confidence)
+                for start, end in zip(starts, ends, strict=True)
+            ]
+    if hum is not None:
+        share = hum.spans_with_hum / hum.spans
+        heard = (channel for channel, levels in enumerate(hum.levels) if any(levels))
+        ranges += [Damage("hum", 0, source.n_samples, channel, share) for channel in heard]
+    return DamageMap(tuple(ranges), joined_within)
+
+
+class _Ranges:
+    """Ranges of each channel, in order of time; never many more than `MOST_RANGES` of them."""
+
+    def __init__(self, channels: int, sample_rate: int) -> None:
+        self.gap = 0
+        self.channels: list[tuple[_Edges, _Edges]] = [(np.empty(0, np.int64), np.empty(0, np.int64))] * channels
+        self._least_gap = max(round(_LEAST_GAP_SECONDS * sample_rate), 1)
+
+    def add(self, channel: int, starts: _Edges, ends: _Edges) -> None:
+        """Append ranges of a channel that lie behind those it has."""
+        before_starts, before_ends = self.channels[channel]
+        self.channels[channel] = _joined(
+            np.concatenate([before_starts, starts]), np.concatenate([before_ends, ends]), self.gap
+        )
+
+    def shorten(self, n_samples: int) -> None:
+        """Join what lies nearest until the list is short enough, or there is nothing to join."""
+        while sum(len(starts) for starts, _ in self.channels) > MOST_RANGES and self.gap < n_samples:
+            self.gap = max(2 * self.gap, self._least_gap)
+            self.channels = [_joined(starts, ends, self.gap) for starts, ends in self.channels]
+
+
+def _clipped_ranges(source: Source, plan: DeclipPlan) -> _Ranges:
+    """Return where samples stand at the walls of a plan: those that `Declipped` estimates again."""
+    found = _Ranges(source.channels, source.sample_rate)
+    size = 10 * source.sample_rate
+    for number, block in enumerate(blocks(source, size)):
+        for channel, row in enumerate(block.numpy()):
+            above, below = plan.above[channel], plan.below[channel]
+            clipped = (row >= np.float32(above.level if above else np.inf)) | (
+                row <= np.float32(-below.level if below else -np.inf)
+            )
+            edges = np.flatnonzero(np.diff(clipped, prepend=False, append=False)) + number * size
+            found.add(channel, edges[::2], edges[1::2])
+        found.shorten(source.n_samples)
+    return found
+
+
+def _joined(starts: _Edges, ends: _Edges, gap: int) -> tuple[_Edges, _Edges]:
+    """Return ranges with those joined that have no more than ``gap`` samples between them."""
+    if len(starts) == 0:
+        return starts, ends
+    apart = starts[1:] - ends[:-1] > gap
+    return starts[np.append(True, apart)], ends[np.append(apart, True)]
+
+
+def _confidence(above: Wall | None, below: Wall | None) -> float:
+    """Return 1 - 1 / density, that of the less certain wall: of ``density`` samples there, one is expected anyway."""
+    return min((1 - 1 / max(wall.density, 1.0) for wall in (above, below) if wall is not None), default=0.0)

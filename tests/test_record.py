@@ -1,0 +1,179 @@
+"""The record keeps to its published schema, and says enough to do the work again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import soundfile
+
+from audiorestore.audio.files import FileSource
+from audiorestore.audio.fixity import audio_sha256
+from audiorestore.damage.damage_map import Damage, DamageMap
+from audiorestore.jobs import Job, run_job
+from audiorestore.models.checkpoint import Checkpoint
+from audiorestore.records.record import FileState, Record, record_path, schema_path
+from audiorestore.restoration.pipeline import RestorationConfig
+from audiorestore.restoration.restorer import ChunkConfig, Restorer
+from tests.conftest import noise, tone
+
+RATE = 16_000
+CONFIG = RestorationConfig(chunks=ChunkConfig(chunk_seconds=0.5, context_seconds=0.2, precision="float32"))
+SCHEMA = json.loads(schema_path().read_text(encoding="utf-8"))
+VALIDATOR = jsonschema.Draft202012Validator(SCHEMA)
+
+
+@pytest.fixture(scope="module")
+def restorer(tiny_checkpoint: Checkpoint) -> Restorer:
+    return Restorer(replace(tiny_checkpoint, sha256="0" * 64), device="cpu", config=CONFIG.chunks)
+
+
+def recording(path: Path, subtype: str = "PCM_24", *, level: float = 1.0) -> Path:
+    sound = tone(1.3, rate=RATE, level=0.3) + noise(2, round(1.3 * RATE), level=0.01)
+    soundfile.write(path, sound.clamp(-level, level).T.numpy(), RATE, subtype)
+    return path
+
+
+@pytest.fixture(scope="module")
+def written(restorer: Restorer, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("record")
+    source = recording(folder / "a.wav", level=0.35)
+    run_job(Job(source, folder / "b.wav", folder / "b.wav.residual.wav"), CONFIG, restorer)
+    return record_path(folder / "b.wav")
+
+
+def test_the_schema_is_one() -> None:
+    jsonschema.Draft202012Validator.check_schema(SCHEMA)
+
+
+@pytest.mark.parametrize(("kind", "part"), [(Record, SCHEMA), (FileState, SCHEMA["$defs"]["file"])])
+def test_the_schema_knows_every_field_and_no_other(kind: type, part: dict[str, Any]) -> None:
+    assert set(part["properties"]) == set(part["required"]) == {item.name for item in fields(kind)}
+    assert part["additionalProperties"] is False
+
+
+@pytest.mark.parametrize("subtype", ["PCM_16", "FLOAT"])
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"denoise": False}, {"strength_db": 0.0}, {"overflow": "attenuate"}, {"overflow": "float"}],
+    ids=lambda changes: "-".join(changes) or "default",
+)
+def test_every_record_keeps_to_the_schema(
+    tmp_path: Path, restorer: Restorer, subtype: str, changes: dict[str, Any]
+) -> None:
+    source = recording(tmp_path / "a.wav", subtype, level=0.35)
+    config = replace(CONFIG, **changes)
+    network = restorer if config.denoise and config.strength_db else None
+    run_job(Job(source, tmp_path / "b.wav", tmp_path / "r.wav" if subtype == "FLOAT" else None), config, network)
+    VALIDATOR.validate(json.loads(record_path(tmp_path / "b.wav").read_text()))
+
+
+def test_a_record_from_flac_with_a_verdict_keeps_to_the_schema(tmp_path: Path, restorer: Restorer) -> None:
+    source = recording(tmp_path / "a.flac", "PCM_16")
+    record = run_job(Job(source, tmp_path / "b.flac"), CONFIG, restorer)
+    replace(record, quality={"plan": "speech", "verdict": "pass"}).write(tmp_path / "judged.json")
+    VALIDATOR.validate(json.loads((tmp_path / "judged.json").read_text()))
+    assert Record.read(tmp_path / "judged.json").quality["verdict"] == "pass"
+
+
+def set_at(*path: str | int, to: Any) -> Callable[[Any], None]:
+    def change(values: Any) -> None:
+        for key in path[:-1]:
+            values = values[key]
+        values[path[-1]] = to
+
+    return change
+
+
+def without(*path: str) -> Callable[[Any], None]:
+    def change(values: Any) -> None:
+        for key in path[:-1]:
+            values = values[key]
+        del values[path[-1]]
+
+    return change
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        set_at("schema", to="audiorestore.restoration/2"),
+        set_at("role", to="preservation master"),
+        set_at("source", "sha256", to="ABC"),
+        set_at("result", "audio_sha256", to=""),
+        set_at("result", "sound", "n_samples", to=0),
+        set_at("result", "sound", "n_samples", to="20800"),
+        set_at("machine", "device", to="tpu"),
+        set_at("machine", "seed", to="none"),
+        set_at("machine", "versions", "torch", to=2.11),
+        set_at("model", to={"name": "tiny"}),
+        set_at("stages", 0, "applied", to="yes"),
+        set_at("damage", "ranges", 0, "confidence", to=1.5),
+        set_at("damage", "ranges", 0, "start", to=-1),
+        set_at("quality", to="pass"),
+        set_at("residual", to="b.wav.residual.wav"),
+        set_at("overs", to=-1),
+        set_at("gain_db", to=3.0),
+        set_at("surprise", to=1),
+        without("source", "audio_sha256"),
+        without("machine", "versions"),
+        without("damage"),
+        without("warnings"),
+    ],
+)
+def test_the_schema_refuses_what_is_wrong(written: Path, spoil: Callable[[Any], None]) -> None:
+    values = json.loads(written.read_text())
+    VALIDATOR.validate(values)
+    spoil(values)
+    assert not VALIDATOR.is_valid(values)
+
+
+def test_the_hashes_of_the_sound_are_those_of_the_files(written: Path) -> None:
+    record = Record.read(written)
+    assert record.residual is not None
+    for state in (record.source, record.result, record.residual):
+        with FileSource.open(state.path) as sound:
+            assert audio_sha256(sound) == state.audio_sha256
+    assert len({state.audio_sha256 for state in (record.source, record.result, record.residual)}) == 3
+    assert record.source.sound["seconds"] == pytest.approx(1.3)
+
+
+def test_untouched_sound_keeps_its_hash(tmp_path: Path) -> None:
+    source = recording(tmp_path / "a.wav")
+    record = run_job(Job(source, tmp_path / "b.wav"), replace(CONFIG, strength_db=0.0), None)
+    assert record.result.audio_sha256 == record.source.audio_sha256
+
+
+def test_clipping_that_the_plan_found_is_in_the_map(written: Path) -> None:
+    record = Record.read(written)
+    clipping = next(stage for stage in record.stages if stage.name == "declip")
+    assert clipping.applied
+    assert record.damage.ranges
+    assert {item.kind for item in record.damage.ranges} == {"clipping"}
+    assert all(0 <= item.start < item.end <= record.source.sound["n_samples"] for item in record.damage.ranges)
+
+
+def test_the_machine_is_described(written: Path) -> None:
+    machine = Record.read(written).machine
+    assert (machine["device"], machine["precision"], machine["deterministic"]) == ("cpu", "float32", True)
+    assert {"audiorestore", "python", "torch", "numpy", "libsndfile"} <= set(machine["versions"])
+
+
+def test_a_record_without_the_newer_fields_is_read(tmp_path: Path, written: Path) -> None:
+    values = json.loads(written.read_text())
+    del values["damage"], values["quality"], values["source"]["audio_sha256"]
+    (tmp_path / "old.json").write_text(json.dumps(values))
+    old = Record.read(tmp_path / "old.json")
+    assert (old.damage, old.quality, old.source.audio_sha256) == (DamageMap(), {}, "")
+
+
+def test_the_map_comes_back_as_it_was(tmp_path: Path, written: Path) -> None:
+    found = DamageMap((Damage("hum", 0, 5, 1, 0.5), Damage("clipping", 2, 3, 0, 1.0)), 8)
+    record = replace(Record.read(written), damage=found)
+    record.write(tmp_path / "x.json")
+    assert Record.read(tmp_path / "x.json") == record
