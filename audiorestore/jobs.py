@@ -223,9 +223,12 @@ def _write(
             stack.push(residual)
         for block in ahead(blocks(stage, size)):
             start = result.written
+            stop = start + block.shape[1]
+            if source.wide:  # the change alone is float32: what no stage changed keeps all its bits
+                block = source.exact(start, stop) + (block.double() - source.read(start, stop).double())
             kept = result.write(block * gain if gain != 1.0 else block)
             if residual is not None or guard is not None:
-                original, kept = source.read(start, start + block.shape[1]).double(), kept.double()
+                original, kept = source.exact(start, stop), kept.double()
                 if residual is not None:
                     residual.write(original - kept)
                 if guard is not None:

@@ -48,14 +48,16 @@ def integers(path: Path) -> np.ndarray:
     return soundfile.read(path, dtype="int32", always_2d=True)[0]
 
 
-@pytest.mark.parametrize("subtype", ["PCM_U8", "PCM_16", "PCM_24", "FLOAT"])
+@pytest.mark.parametrize("subtype", ["PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE"])
 def test_strength_zero_gives_back_every_bit(tmp_path: Path, subtype: str) -> None:
-    source = wav(tmp_path / "a.wav", recording(), subtype)
+    source = wav(tmp_path / "a.wav", recording().double() * (1 + 1e-12), subtype)
     run_job(Job(source, tmp_path / "b.wav"), replace(CONFIG, strength_db=0.0), None)
-    assert np.array_equal(integers(source), integers(tmp_path / "b.wav"))
+    for kind in ("int32", "float64"):
+        old, new = (soundfile.read(path, dtype=kind)[0] for path in (source, tmp_path / "b.wav"))
+        assert np.array_equal(old, new)
 
 
-@pytest.mark.parametrize("subtype", ["PCM_16", "PCM_24", "FLOAT"])
+@pytest.mark.parametrize("subtype", ["PCM_16", "PCM_24", "PCM_32", "FLOAT"])
 def test_source_is_result_plus_residual(tmp_path: Path, restorer: Restorer, subtype: str) -> None:
     source = wav(tmp_path / "a.wav", recording(), subtype)
     run_job(Job(source, tmp_path / "b.wav", tmp_path / "r.wav"), CONFIG, restorer)

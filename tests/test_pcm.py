@@ -14,7 +14,15 @@ def test_every_integer_survives_the_way_through_floats(bits):
     back = quantise(samples, bits)
     assert torch.equal(back.samples.long() >> (32 - bits), whole)
     assert back.overs == 0
-    assert torch.equal(dequantise(back.samples), samples)
+    assert torch.equal(dequantise(back.samples, bits), samples)
+
+
+def test_of_32_bits_none_is_lost_in_float64():
+    whole = torch.tensor([-(2**31), -(2**31) + 1, -1, 0, 1, 2**30 + 1, 2**31 - 1])
+    samples = whole.double() / 2**31
+    back = quantise(samples, 32)
+    assert torch.equal(back.samples.long(), whole)
+    assert torch.equal(dequantise(back.samples, 32), samples)
 
 
 @pytest.mark.parametrize("bits", [8, 16, 24, 32])

@@ -1,7 +1,7 @@
 """Sound on disk, as a stream of blocks: `FileSource` reads, `FileWriter` writes.
 
-Memory does not grow with length. Integer samples up to 24 bits and float samples come back bit for bit; of 32-bit
-integers and 64-bit floats the first 24 significant bits are kept, which is what float32 holds.
+Memory does not grow with length. `FileSource.read` gives float32, which holds integers of up to 24 bits and 32-bit
+floats bit for bit; of wider samples `FileSource.exact` gives all bits.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import shutil
 import stat
 import tempfile
 import threading
@@ -32,7 +33,7 @@ from audiorestore.audio.headers import broken_promise, counts_mp3_frames
 from audiorestore.audio.id3 import leading_tags
 from audiorestore.audio.metadata import Carried, bytes_to_carry, carries_chunks, copy_metadata, make_reproducible
 from audiorestore.audio.partfile import PartFile, describe
-from audiorestore.audio.pcm import dequantise, quantise
+from audiorestore.audio.pcm import FLOAT32_BITS, dequantise, quantise
 from audiorestore.audio.riff import parse_layout, patch, set_aiff_length
 from audiorestore.audio.signal import AudioInfo, Source
 from audiorestore.errors import InputError, OutputError
@@ -42,6 +43,12 @@ HeldFrames = npt.NDArray[np.int32] | npt.NDArray[np.float32] | npt.NDArray[np.fl
 HeldType = Literal["int32", "float32", "float64"]
 Overflow = Literal["clip", "error"]
 
+# Beyond these no recording was ever made, and a header that says so is damaged.
+_SAMPLE_RATES = (1_000, 1_500_000)
+# Subtypes that hold more than float32.
+_WIDE = frozenset({"DOUBLE", "PCM_32"})
+# A disk with less room than this is full.
+_FULL_BYTES = 1 << 16
 # Samples per call of libsndfile. The Vorbis encoder keeps all that it is given on the stack, and overflows it.
 _BLOCK = 65_536
 _LOSSY_BLOCK = 4_096
@@ -99,6 +106,10 @@ class FileSource:
             info, decoder = _open_sound(path, file, stack)
             if info.n_samples <= 0 or info.channels <= 0:
                 raise InputError(path, expected="at least one sample", found="none")
+            lowest, highest = _SAMPLE_RATES
+            if not lowest <= info.sample_rate <= highest:
+                expected = f"a sample rate from {lowest} to {highest} Hz"
+                raise InputError(path, expected=expected, found=f"{info.sample_rate} Hz")
             source = cls(path, info, decoder, stack.pop_all())
         try:
             source.read(info.n_samples - 1, info.n_samples)
@@ -155,6 +166,22 @@ class FileSource:
             ValueError: the range is not inside ``0 <= start <= stop <= n_samples``.
         """
         return self._frames(start, stop, self._held_type)
+
+    def exact(self, start: int, stop: int) -> Tensor:
+        """Return samples [C, stop - start] as float64, which holds what the file holds to the last bit.
+
+        Raises:
+            InputError: the file is damaged or ends too early.
+            ValueError: the range is not inside ``0 <= start <= stop <= n_samples``.
+        """
+        frames = torch.from_numpy(np.ascontiguousarray(self.held(start, stop).T)).double()
+        return frames / 2.0**31 if self._held_type == "int32" else frames
+
+    @property
+    def wide(self) -> bool:
+        """Whether the file holds more bits of a sample than float32 does, so that `read` rounds."""
+        bits = INTEGER_BITS.get(self.info.subtype) or int(self.info.subtype == "ALAC_32") * 32
+        return self._held_type == "float64" or (self._held_type == "int32" and bits > FLOAT32_BITS)
 
     @property
     def _held_type(self) -> HeldType:
@@ -279,7 +306,7 @@ class FileWriter:
         """Append samples [C, n], and return them as the file holds them: rounded and limited to its subtype.
 
         Of MP3, Vorbis and Opus, which have no samples of their own, they come back as they went in.
-        float64 samples keep their precision in subtype ``DOUBLE``.
+        float64 samples keep their precision in the subtypes ``DOUBLE`` and ``PCM_32``.
 
         Raises:
             OutputError: a sample is not finite, one is over full scale and ``overflow`` is ``error``, or
@@ -289,7 +316,7 @@ class FileWriter:
         if samples.ndim != 2 or samples.shape[0] != self.info.channels:
             raise ValueError(f"expected samples [{self.info.channels}, n], found shape {tuple(samples.shape)}")
         samples = samples.detach().cpu()
-        samples = samples.double() if self.info.subtype == "DOUBLE" else samples.float()
+        samples = samples.double() if self.info.subtype in _WIDE else samples.float()
         if samples.shape[1] == 0:
             return samples
         self._check(samples)
@@ -360,7 +387,9 @@ class FileWriter:
         frames = whole.T.contiguous().numpy()
         with self._disk_errors():
             self._file.write(frames)
-        return _companded(frames, self.info.subtype) if self.info.subtype in ("ULAW", "ALAW") else dequantise(whole)
+        if self.info.subtype in ("ULAW", "ALAW"):
+            return _companded(frames, self.info.subtype)
+        return dequantise(whole, self._bits)
 
     def _finish(self) -> None:
         """Complete the closed part: what libsndfile writes wrongly or not at all, tags, chunks."""
@@ -414,7 +443,10 @@ class FileWriter:
             yield
         except (soundfile.SoundFileError, OSError, ValueError, AssertionError) as error:
             expected = f"to write {self.info.container} {self.info.subtype}"
-            raise OutputError(self.path, expected=expected, found=_one_line(error) or "a full disk") from error
+            # libsndfile does not tell why the system refused.
+            full = shutil.disk_usage(self.path.parent).free < _FULL_BYTES
+            found = "no space left on device" if full else _one_line(error)
+            raise OutputError(self.path, expected=expected, found=found) from error
 
 
 class _Decoder(Protocol):

@@ -11,6 +11,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+FLOAT32_BITS = 24
+
 
 class Quantised(NamedTuple):
     """Integer samples, and how many of them did not fit and were set to full scale."""
@@ -30,13 +32,13 @@ def quantise(samples: Tensor, bits: int) -> Quantised:
     """
     full_scale = 2.0 ** (bits - 1)
     # Up to 24 bits all of this is exact in float32, where full_scale - 1 is still a number of its own.
-    scaled = samples * full_scale if bits <= 24 else samples.double() * full_scale
+    scaled = samples * full_scale if bits <= FLOAT32_BITS else samples.double() * full_scale
     rounded = torch.round(scaled)
     limited = rounded.clamp(-full_scale, full_scale - 1)
     overs = int(torch.count_nonzero(limited != rounded))
     return Quantised(limited.to(torch.int32) << (32 - bits), overs)
 
 
-def dequantise(whole: Tensor) -> Tensor:
-    """Return integers that fill 32 bits as float32 samples; up to 24 bits the inverse of `quantise`, exactly."""
-    return whole.float() / 2.0**31
+def dequantise(whole: Tensor, bits: int) -> Tensor:
+    """Return integers that fill 32 bits as samples, the inverse of `quantise`: float32, over 24 bits float64."""
+    return (whole.float() if bits <= FLOAT32_BITS else whole.double()) / 2.0**31
