@@ -175,12 +175,9 @@ def _copy_tags(source: Path, part: Path) -> Carried:
         return Carried()
     if not isinstance(after, FLAC | OggVorbis | OggOpus):
         return Carried(lost=("tags: all but the common texts",) if before.tags else ())
+    copy = _copy_comments if isinstance(before, _OGG) and not isinstance(after, FLAC) else _translate
     try:
-        return (
-            _copy_comments(before, after)
-            if isinstance(before, _OGG) and not isinstance(after, FLAC)
-            else (_translate(before, after))
-        )
+        return copy(before, after)
     except Exception as error:
         # mutagen has its own errors for those of the disk; by then the part may be spoilt.
         if isinstance(error, OSError) or isinstance(error.__context__, OSError):
