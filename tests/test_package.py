@@ -352,7 +352,7 @@ def test_a_document_tells_what_the_record_says(packed: Path) -> None:
 def test_a_verdict_and_warnings_are_outcomes(archive: Path) -> None:
     path = record_path(archive / "out" / "two.flac")
     values = json.loads(path.read_text())
-    values |= {"quality": {"verdict": "warn", "plan": "speech"}, "warnings": ["3 samples were clipped"]}
+    values |= {"quality": {"outcome": "warn", "plan": "speech"}, "warnings": ["3 samples were clipped"]}
     path.write_text(json.dumps(values))
     root = documents(package_bag(archive / "out").path)["two.flac.premis.xml"]
     outcomes = dict(zip(texts(root, "eventType"), texts(root, "eventOutcome"), strict=True))

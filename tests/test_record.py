@@ -76,9 +76,9 @@ def test_every_record_keeps_to_the_schema(
 def test_a_record_from_flac_with_a_verdict_keeps_to_the_schema(tmp_path: Path, restorer: Restorer) -> None:
     source = recording(tmp_path / "a.flac", "PCM_16")
     record = run_job(Job(source, tmp_path / "b.flac"), CONFIG, restorer)
-    replace(record, quality={"plan": "speech", "verdict": "pass"}).write(tmp_path / "judged.json")
+    replace(record, quality={"plan": "speech", "outcome": "pass"}).write(tmp_path / "judged.json")
     VALIDATOR.validate(json.loads((tmp_path / "judged.json").read_text()))
-    assert Record.read(tmp_path / "judged.json").quality["verdict"] == "pass"
+    assert Record.read(tmp_path / "judged.json").quality["outcome"] == "pass"
 
 
 def set_at(*path: str | int, to: Any) -> Callable[[Any], None]:

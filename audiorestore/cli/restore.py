@@ -117,7 +117,7 @@ def restore(
         _show(outcomes, left=total - len(outcomes), as_json=as_json)
     failed = sum(bool(outcome.reason) for outcome in outcomes)
     if pack is not None:
-        pack.make([outcome.result for outcome in outcomes if outcome.result], failed=failed)
+        pack.make([outcome.result for outcome in outcomes if outcome.result and not outcome.refused], failed=failed)
     if failed:
         raise typer.Exit(ExitCode.FAILED)
     if any(outcome.refused for outcome in outcomes):

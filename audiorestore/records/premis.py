@@ -98,7 +98,7 @@ def _events(
     stages = [
         {"stage": stage.name, "applied": stage.applied, "parameters": stage.parameters} for stage in record.stages
     ]
-    verdict = str(record.quality.get("verdict", "logged"))
+    verdict = str(record.quality.get("outcome", "logged"))
     return (
         _Event(
             *("message digest calculation", record.started, "SHA-256 of the file and of its samples before the work"),
