@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from array import array
+
 import torch
 import torchaudio
 from torch import Tensor
@@ -61,19 +63,21 @@ class LevelMeter:
     def __init__(self, sample_rate: int) -> None:
         self._block = max(round(0.4 * sample_rate), 1)
         self._rest = torch.zeros(0, dtype=torch.float64)
-        self._powers: list[Tensor] = []
+        # One growing piece of memory: many small tensors would lie scattered between the large passing ones of a
+        # stream, whose memory could then not be used again.
+        self._powers = array("d")
 
     def add(self, samples: Tensor) -> None:
         """Take in the next samples [C, T]."""
         power = torch.cat([self._rest, samples.double().square().mean(dim=0).cpu()])
         whole = len(power) // self._block * self._block
         if whole:
-            self._powers.append(power[:whole].view(-1, self._block).mean(dim=1))
-        self._rest = power[whole:]
+            self._powers.extend(power[:whole].view(-1, self._block).mean(dim=1).tolist())
+        self._rest = power[whole:].clone()
 
     def level(self) -> float:
         """Return the RMS of the programme so far, full scale 1.0; 0.0 for silence."""
-        powers = torch.cat(self._powers) if self._powers else self._rest.mean(dim=0, keepdim=True)
+        powers = torch.tensor(self._powers or [float(self._rest.mean())], dtype=torch.float64)
         if not len(powers) or not float(powers.sum()) > 0:
             return float(self._rest.mean().sqrt()) if len(self._rest) else 0.0
         return float(powers[powers > 0.01 * powers.mean()].mean().sqrt())
