@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,7 +16,7 @@ from typing import Any
 from audiorestore import __version__
 from audiorestore.audio.files import FileSource, FileWriter
 from audiorestore.audio.fixity import audio_sha256
-from audiorestore.audio.partfile import PartFile, make_folder
+from audiorestore.audio.partfile import FileNumber, PartFile, file_number, make_folder
 from audiorestore.audio.signal import AudioInfo, Source, blocks
 from audiorestore.config import to_mapping
 from audiorestore.damage.damage_map import map_damage
@@ -100,8 +100,7 @@ def run_job(
             pass  # there must be room for the record, under its name too
         plan = analyse(source, config)
         mapped = looks.submit(map_damage, source, clipping=plan.clipping, hum=plan.hum)
-        written = _restore(job, source, plan, config, restorer, force=force, progress=progress)
-        made += [path for path in (job.result, job.residual) if path is not None]
+        written = _restore(job, source, plan, config, restorer, made, force=force, progress=progress)
         if file_state(job.source, before.sound) != before:
             raise InputError(job.source, expected="a source that stays as it is", found="it changed during the work")
         with FileSource.open(job.result) as result:
@@ -110,8 +109,8 @@ def run_job(
             found, change = inspect(result), compared.result()
         verdict = judge(config.quality, before=inspected.result(), after=found, change=change)
         if verdict.outcome == "fail" and job.quarantine is not None:
+            made += [(path, number) for path in _quarantine(job) for _, number in made]
             job, after = _quarantined(job, after)
-            made += [path for path in (job.result, job.residual) if path is not None]
         record = Record(
             source=replace(before, audio_sha256=sounded.result()),
             result=after,
@@ -130,19 +129,28 @@ def run_job(
             started=started,
             seconds=round(time.monotonic() - clock, 3),
         )
-        record.write(record_path(job.result), force=force or job.result == job.quarantine)
+        record.write(record_path(job.result), force=force or job.result == job.quarantine, made=made)
     return record
 
 
+_Made = list[tuple[Path, FileNumber]]
+"""Names under which files of ours may appear, and the numbers by which the system knows these files."""
+
+
 @contextmanager
-def _no_leftovers() -> Iterator[list[Path]]:
-    """Give a list of files that are removed if the block is left by an error: no result stays without its record."""
-    made: list[Path] = []
+def _no_leftovers() -> Iterator[_Made]:
+    """Give a list of files that are removed if the block is left by an error: no result stays without its record.
+
+    A file is entered before it has its name: a signal may come at any moment. Nothing else of that name is touched.
+    """
+    made: _Made = []
     try:
         yield made
     except BaseException:
-        for path in made:
-            path.unlink(missing_ok=True)
+        for path, number in made:
+            with suppress(OSError):
+                if file_number(path) == number:
+                    path.unlink()
         raise
 
 
@@ -169,6 +177,7 @@ def _restore(
     plan: Plan,
     config: RestorationConfig,
     restorer: Restorer | None,
+    made: _Made,
     *,
     force: bool,
     progress: Progress | None,
@@ -180,8 +189,8 @@ def _restore(
         careful = replace(config, strength_db=strength)
         stage = restored(source, plan, careful, restorer)
         try:
-            made = _made_by(_stages(plan, careful, restorer), careful)
-            written = _write(job, source, stage, size, careful, made, force=force, progress=progress)
+            history = _history(_stages(plan, careful, restorer), careful)
+            written = _write(job, source, stage, size, careful, history, made, force=force, progress=progress)
         except _TooMuchError:
             continue
         if strength == config.strength_db:
@@ -200,7 +209,8 @@ def _write(
     stage: Source,
     size: int,
     config: RestorationConfig,
-    made: str,
+    history: str,
+    made: _Made,
     *,
     force: bool,
     progress: Progress | None,
@@ -213,14 +223,16 @@ def _write(
     info = replace(source.info, subtype="FLOAT") if config.overflow == "float" else source.info
     guard = ComparisonMeter(source.sample_rate, source.channels) if config.quality.guarded else None
     with ExitStack() as stack:
-        history = made + (f"; attenuated by {-20 * math.log10(gain):.2f} dB" if gain < 1 else "")
+        history += f"; attenuated by {-20 * math.log10(gain):.2f} dB" if gain < 1 else ""
         result = FileWriter(
             job.result, info, force=force, source_path=job.source, history=history, measure=measure_loudness
         )
         stack.push(result)
+        made.append((job.result, result.number))
         residual = _residual_writer(job, source.info, force=force)
         if residual is not None:
             stack.push(residual)
+            made.append((residual.path, residual.number))
         for block in ahead(blocks(stage, size)):
             start = result.written
             stop = start + block.shape[1]
@@ -299,6 +311,12 @@ def _residual_state(path: Path | None) -> FileState | None:
         return file_state(path, _sound(residual.info), audio_sha256(residual))
 
 
+def _quarantine(job: Job) -> tuple[Path, Path]:
+    """Return where a refused result and its residual belong."""
+    assert job.quarantine is not None
+    return job.quarantine, residual_path(job.quarantine)
+
+
 def _quarantined(job: Job, result: FileState) -> tuple[Job, FileState]:
     """Move a refused result and its residual out of the way of good ones; return where they are now."""
     assert job.quarantine is not None
@@ -319,7 +337,7 @@ def _stages(plan: Plan, config: RestorationConfig, restorer: Restorer | None) ->
     )
 
 
-def _made_by(stages: tuple[Stage, ...], config: RestorationConfig) -> str:
+def _history(stages: tuple[Stage, ...], config: RestorationConfig) -> str:
     """Say in one line, for the Coding History of a result, what was applied."""
     names = {"declip": "declipped", "dehum": "hum removed", "denoise": f"denoised by {Path(config.model).name}"}
     applied = [names[stage.name] for stage in stages if stage.applied and stage.name in names]

@@ -14,6 +14,7 @@ import soundfile
 import torch
 from torch import Tensor
 
+from audiorestore.audio import partfile
 from audiorestore.audio.files import FileSource
 from audiorestore.audio.signal import Audio, blocks
 from audiorestore.errors import InputError, OutputError
@@ -297,3 +298,25 @@ def test_a_name_too_long_for_the_record_is_refused_before_the_work(tmp_path: Pat
     with pytest.raises(OutputError, match="file name too long"):
         run_job(Job(source, tmp_path / f"{'b' * 240}.wav"), CONFIG, restorer)
     assert [path.name for path in tmp_path.iterdir()] == ["a.wav"]
+
+
+@pytest.mark.parametrize("nth", [1, 2, 3])
+def test_a_signal_just_after_a_file_has_its_name_leaves_nothing(
+    tmp_path: Path, restorer: Restorer, monkeypatch: pytest.MonkeyPatch, nth: int
+) -> None:
+    """Result, residual and record are brought to the disk one after the other; each time, the last step is stopped."""
+    source, synced = wav(tmp_path / "a.wav", recording()), []
+    sync = partfile._sync
+
+    def stop(path: Path) -> None:
+        sync(path)
+        if path.is_dir():
+            synced.append(path)
+            if len(synced) == nth:
+                raise SystemExit(143)
+
+    monkeypatch.setattr(partfile, "_sync", stop)
+    with pytest.raises(SystemExit):
+        run_job(Job(source, tmp_path / "b.wav", tmp_path / "r.wav"), CONFIG, restorer)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.wav"]
+    assert len(synced) == nth

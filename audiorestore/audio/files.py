@@ -32,7 +32,7 @@ from audiorestore.audio.formats import INTEGER_BITS, LOSSY, Target, frame_bytes,
 from audiorestore.audio.headers import broken_promise, counts_mp3_frames
 from audiorestore.audio.id3 import leading_tags
 from audiorestore.audio.metadata import Carried, bytes_to_carry, carries_chunks, copy_metadata, make_reproducible
-from audiorestore.audio.partfile import PartFile, describe
+from audiorestore.audio.partfile import FileNumber, PartFile, describe, file_number
 from audiorestore.audio.pcm import FLOAT32_BITS, dequantise, quantise
 from audiorestore.audio.riff import parse_layout, patch, set_aiff_length
 from audiorestore.audio.signal import AudioInfo, Source
@@ -296,6 +296,11 @@ class FileWriter:
             self.commit()
         else:
             self.discard()
+
+    @property
+    def number(self) -> FileNumber:
+        """The numbers by which the system knows the file that is being written, and will know it under its name."""
+        return file_number(self._part.part)
 
     @property
     def info(self) -> AudioInfo:

@@ -20,6 +20,7 @@ from audiorestore.errors import OutputError
 PART_SUFFIX = ".part"
 _MOVE_BYTES = 2**20
 _LONGEST_NAME = 255  # bytes, on every common file system
+FileNumber = tuple[int, int]  # of the device, and of the file on it
 _NO_HARD_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EMLINK, errno.ENOSYS, errno.EXDEV)
 
 
@@ -117,6 +118,12 @@ def shift_bytes(file: BinaryIO, start: int, shift: int) -> None:
         file.seek(place + shift)
         file.write(block)
     file.truncate(end + shift)
+
+
+def file_number(path: Path) -> FileNumber:
+    """Return the numbers by which the system knows a file, whatever its name."""
+    status = path.lstat()
+    return status.st_dev, status.st_ino
 
 
 def make_folder(folder: Path) -> None:

@@ -19,7 +19,7 @@ import torch
 
 from audiorestore import __version__
 from audiorestore.audio.files import libsndfile_version
-from audiorestore.audio.partfile import PartFile
+from audiorestore.audio.partfile import FileNumber, PartFile, file_number
 from audiorestore.config import from_mapping, to_mapping
 from audiorestore.damage.damage_map import DamageMap
 from audiorestore.errors import ConfigError, InputError
@@ -97,9 +97,11 @@ class Record:
         """Whether the quality plan refused the result."""
         return self.quality.get("outcome") == "fail"
 
-    def write(self, path: Path, *, force: bool = False) -> None:
-        """Write the record as JSON, whole or not at all."""
+    def write(self, path: Path, *, force: bool = False, made: list[tuple[Path, FileNumber]] | None = None) -> None:
+        """Write the record as JSON, whole or not at all; it is entered in ``made`` before it has its name."""
         with PartFile(path, force=force) as part:
+            if made is not None:
+                made.append((path, file_number(part.part)))
             text = json.dumps(to_mapping(self), indent=2, ensure_ascii=True, allow_nan=False)
             part.part.write_text(text + "\n", encoding="ascii")
             part.commit()
