@@ -78,8 +78,8 @@ def run_job(
 ) -> Record:
     """Restore one file and write its record.
 
-    The result appears under its name only when it is whole, has been read back, and the source was found
-    untouched.
+    A result appears under its name only when it is whole, and stays there only if it was read back, the source was
+    found untouched, and the record stands beside it.
 
     Raises:
         InputError: the source cannot be used. OutputError: the result cannot be written, or reads back wrong.
@@ -221,7 +221,8 @@ def _write(
         peak = max(float(block.abs().max()) for block in ahead(blocks(stage, size)))
         gain = min((1 - 2**-15) / peak, 1.0) if peak > 0 else 1.0
     info = replace(source.info, subtype="FLOAT") if config.overflow == "float" else source.info
-    guard = ComparisonMeter(source.sample_rate, source.channels) if config.quality.guarded else None
+    guarded = config.quality.guarded and config.strength_db > 0
+    guard = ComparisonMeter(source.sample_rate, source.channels) if guarded else None
     with ExitStack() as stack:
         history += f"; attenuated by {-20 * math.log10(gain):.2f} dB" if gain < 1 else ""
         result = FileWriter(
@@ -233,18 +234,18 @@ def _write(
         if residual is not None:
             stack.push(residual)
             made.append((residual.path, residual.number))
+        exactly = source.wide or residual is not None or guard is not None
         for block in ahead(blocks(stage, size)):
             start = result.written
             stop = start + block.shape[1]
+            original = source.exact(start, stop) if exactly else block  # nobody looks at it otherwise
             if source.wide:  # the change alone is float32: what no stage changed keeps all its bits
-                block = source.exact(start, stop) + (block.double() - source.read(start, stop).double())
+                block = original + (block.double() - source.read(start, stop).double())
             kept = result.write(block * gain if gain != 1.0 else block)
-            if residual is not None or guard is not None:
-                original, kept = source.exact(start, stop), kept.double()
-                if residual is not None:
-                    residual.write(original - kept)
-                if guard is not None:
-                    guard.add(original.numpy(), kept.numpy() / gain)
+            if residual is not None:
+                residual.write(original - kept.double())
+            if guard is not None:
+                guard.add(original.numpy(), kept.double().numpy() / gain)
             if progress:
                 progress(result.written, source.n_samples)
         if guard is not None and not config.quality.allows(guard.comparison()):
@@ -319,12 +320,11 @@ def _quarantine(job: Job) -> tuple[Path, Path]:
 
 def _quarantined(job: Job, result: FileState) -> tuple[Job, FileState]:
     """Move a refused result and its residual out of the way of good ones; return where they are now."""
-    assert job.quarantine is not None
-    make_folder(job.quarantine.parent)
-    job.result.replace(job.quarantine)
-    residual = None if job.residual is None else job.residual.replace(residual_path(job.quarantine))
-    moved = replace(job, result=job.quarantine, residual=residual)
-    return moved, replace(result, path=os.fspath(job.quarantine))
+    refused, residual = _quarantine(job)
+    make_folder(refused.parent)
+    job.result.replace(refused)
+    moved = replace(job, result=refused, residual=job.residual.replace(residual) if job.residual else None)
+    return moved, replace(result, path=os.fspath(refused))
 
 
 def _stages(plan: Plan, config: RestorationConfig, restorer: Restorer | None) -> tuple[Stage, ...]:

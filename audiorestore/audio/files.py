@@ -28,7 +28,7 @@ from torch import Tensor
 
 from audiorestore.audio import ffmpeg
 from audiorestore.audio.bext import Loudness, amend
-from audiorestore.audio.formats import INTEGER_BITS, LOSSY, Target, frame_bytes, writable
+from audiorestore.audio.formats import INTEGER_BITS, LOSSY, Target, frame_bytes, integer_bits, writable
 from audiorestore.audio.headers import broken_promise, counts_mp3_frames
 from audiorestore.audio.id3 import leading_tags
 from audiorestore.audio.metadata import Carried, bytes_to_carry, carries_chunks, copy_metadata, make_reproducible
@@ -180,16 +180,16 @@ class FileSource:
     @property
     def wide(self) -> bool:
         """Whether the file holds more bits of a sample than float32 does, so that `read` rounds."""
-        bits = INTEGER_BITS.get(self.info.subtype) or int(self.info.subtype == "ALAC_32") * 32
-        return self._held_type == "float64" or (self._held_type == "int32" and bits > FLOAT32_BITS)
+        if self._held_type == "int32":
+            return (integer_bits(self.info.subtype) or 0) > FLOAT32_BITS
+        return self._held_type == "float64"
 
     @property
     def _held_type(self) -> HeldType:
         subtype = self.info.subtype
         if subtype == "DOUBLE" and isinstance(self._decoder, _Seeking):
             return "float64"
-        whole = subtype in INTEGER_BITS or subtype.startswith("ALAC_")
-        return "int32" if whole and isinstance(self._decoder, _Seeking) else "float32"
+        return "int32" if integer_bits(subtype) and isinstance(self._decoder, _Seeking) else "float32"
 
     def _frames(self, start: int, stop: int, kind: HeldType) -> HeldFrames:
         self._check_range(start, stop)

@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from audiorestore.audio.files import FileSource
-from audiorestore.audio.formats import INTEGER_BITS
+from audiorestore.audio.formats import integer_bits
 
 _BLOCK = 262_144  # samples of each channel at a time
 
@@ -50,5 +50,6 @@ def canonical(frames: npt.NDArray[Any], subtype: str) -> bytes:
 
 def _width(subtype: str) -> int:
     """Return bytes for each sample."""
-    bits = INTEGER_BITS.get(subtype) or int(subtype.removeprefix("ALAC_"))
+    bits = integer_bits(subtype)
+    assert bits is not None
     return -(-bits // 8)

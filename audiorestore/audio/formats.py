@@ -131,6 +131,11 @@ def frame_bytes(info: AudioInfo) -> int:
     return size * info.channels
 
 
+def integer_bits(subtype: str) -> int | None:
+    """Return the bits of the whole numbers that a subtype holds or expands to; None if it holds none."""
+    return int(subtype.removeprefix("ALAC_")) if subtype.startswith("ALAC_") else INTEGER_BITS.get(subtype)
+
+
 def _container(info: AudioInfo, suffix: str) -> str:
     named = CONTAINERS.get(suffix.lower(), ())
     if named:
@@ -160,10 +165,10 @@ def _subtype(container: str, wanted: str) -> str:
 
 def _bits_to_hold(subtype: str) -> int:
     """Return the bits that decoded samples of a subtype deserve: speech and game codecs have 16, others 24."""
-    if subtype in INTEGER_BITS:
-        return INTEGER_BITS[subtype]
-    if subtype.startswith(("DWVW_", "ALAC_")):
-        return int(subtype.split("_")[1])
+    if bits := integer_bits(subtype):
+        return bits
+    if subtype.startswith("DWVW_"):
+        return int(subtype.removeprefix("DWVW_"))
     speech = ("IMA_", "MS_", "GSM", "G72", "NMS_", "VOX_", "DPCM_")
     return 16 if subtype.startswith(speech) else 24
 

@@ -6,6 +6,8 @@ One module a command. They import at the top only what is light, and the rest wh
 
 import sys
 
+from audiorestore.cli.exits import ExitCode
+
 
 def main() -> None:
     """Run the program."""
@@ -14,7 +16,7 @@ def main() -> None:
 
         run()
     except KeyboardInterrupt:
-        sys.exit(130)
+        sys.exit(ExitCode.INTERRUPTED)
 
 
 __all__ = ["main"]
