@@ -329,10 +329,11 @@ def _quarantined(job: Job, result: FileState) -> tuple[Job, FileState]:
 
 def _stages(plan: Plan, config: RestorationConfig, restorer: Restorer | None) -> tuple[Stage, ...]:
     on = config.strength_db > 0
+    measured = {"level": plan.level, "offsets": list(plan.offsets)}
     return (
         Stage("declip", on and plan.clipping is not None, to_mapping(plan.clipping) if plan.clipping else {}),
         Stage("dehum", on and plan.hum is not None, to_mapping(plan.hum) if plan.hum else {}),
-        Stage("denoise", on and restorer is not None and plan.level > 0, {"level": plan.level} if restorer else {}),
+        Stage("denoise", on and restorer is not None and plan.level > 0, measured if restorer else {}),
         Stage("limit", on, {"strength_db": config.strength_db}),
     )
 

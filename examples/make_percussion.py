@@ -1,9 +1,10 @@
-"""Make clean percussion for training out of single strokes: rhythms with attacks that must not be taken for clicks.
+"""Make clean percussion and applause for training out of single strokes: attacks that must not be taken for clicks.
 
     python examples/make_percussion.py OUT SAMPLES... [--clips 60] [--seed 0]
 
 SAMPLES are folders of single strokes, such as those of Debian's packages hydrogen-drumkits and sonic-pi-samples; each
-folder that holds sound is one kit. Castanets and claves, dry and quick, are synthesised besides.
+folder that holds sound is one kit, and strokes with "clap" in their names are also hands of an audience. Castanets and
+claves, dry and quick, are synthesised besides.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ RATE = 48_000
 SECONDS = 20
 LONGEST_STROKE = 3 * RATE
 SUFFIXES = {".flac", ".wav", ".aif", ".aiff"}
+APPLAUSE_SHARE = 0.3
 
 
 def main() -> None:
@@ -36,11 +38,15 @@ def main() -> None:
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     kits = [kit for folder in options.samples for kit in kits_below(folder)]
+    hands = [path for kit in kits for path in kit if "clap" in path.name.lower()]
     for number in range(options.clips):
         rng = np.random.default_rng((options.seed, number))
-        dry = not kits or rng.random() < 0.25
-        strokes = castanets(rng) if dry else chosen(rng, kits[int(rng.integers(len(kits)))])
-        clip = with_room(rng, rhythm(rng, strokes))
+        if hands and rng.random() < APPLAUSE_SHARE:
+            clip = with_room(rng, applause(rng, hands))
+        else:
+            dry = not kits or rng.random() < 0.25
+            strokes = castanets(rng) if dry else chosen(rng, kits[int(rng.integers(len(kits)))])
+            clip = with_room(rng, rhythm(rng, strokes))
         clip *= 10 ** (rng.uniform(-12, -1) / 20) / max(np.abs(clip).max(), 1e-9)
         soundfile.write(options.out / f"{number:04}.flac", clip, RATE, "PCM_16")
 
@@ -105,6 +111,28 @@ def rhythm(rng: np.random.Generator, strokes: list[Sound]) -> Sound:
                 start = int((beat * step + abs(rng.normal(0, 0.006))) * RATE)
                 gain = 10 ** ((loudness + rng.normal(0, 3)) / 20)
                 clip[start : start + len(stroke)] += gain * stroke
+    return clip[: SECONDS * RATE]
+
+
+def applause(rng: np.random.Generator, hands: list[Path]) -> Sound:
+    """Return an audience of 2 to 300 pairs of hands: each claps at its own pace, near or far, and stops some time.
+
+    Recorded claps are few, so each person's is one of them at another speed, cut short and brightened or dulled.
+    """
+    clip = np.zeros((SECONDS + 1) * RATE)
+    for _ in range(int(np.exp(rng.uniform(np.log(2), np.log(300))))):
+        clap = read(hands[int(rng.integers(len(hands)))], rng.uniform(0.6, 1.7))
+        if not len(clap):
+            continue
+        clap = clap[: RATE // 4] * np.exp(-np.arange(min(len(clap), RATE // 4)) / RATE / rng.uniform(0.004, 0.06))
+        tilt = rng.uniform(-0.7, 0.9)
+        clap = clap - tilt * np.concatenate([[0.0], clap[:-1]])
+        clap *= 10 ** (rng.uniform(-24, 0) / 20) / max(np.abs(clap).max(), 1e-9)
+        pace, begins, ends = rng.uniform(2, 6), *np.sort(rng.uniform(-0.3, 1.3, 2)) * SECONDS
+        for time in np.arange(max(begins, 0), min(ends, SECONDS), 1 / pace):
+            start = max(int((time + rng.normal(0, 0.1 / pace)) * RATE), 0)
+            part = clip[start : start + len(clap)]
+            part += (clap * 10 ** (rng.normal(0, 2) / 20))[: len(part)]
     return clip[: SECONDS * RATE]
 
 

@@ -10,7 +10,7 @@ from audiorestore.models.checkpoint import Checkpoint, build
 from audiorestore.models.inference import denoise_whole, native_ratio
 from audiorestore.models.unet import UNetConfig, UNetDenoiser
 from audiorestore.restoration.restorer import ChunkConfig, Denoised, Restorer, choose_device
-from audiorestore.spectral.dsp import programme_level
+from audiorestore.spectral.dsp import LevelMeter
 from audiorestore.spectral.stft import StftConfig
 from tests.conftest import noise, tone
 
@@ -19,7 +19,9 @@ CHUNKS = ChunkConfig(chunk_seconds=0.2, context_seconds=0.1, precision="float32"
 
 def denoised(samples: Tensor, checkpoint: Checkpoint, rate: int = 48_000, config: ChunkConfig = CHUNKS) -> Denoised:
     restorer = Restorer(checkpoint, device="cpu", config=config)
-    return Denoised(Audio(samples, rate), restorer, level=programme_level(samples, rate))
+    meter = LevelMeter(rate)
+    meter.add(samples)
+    return Denoised(Audio(samples, rate), restorer, level=meter.level(), offsets=meter.offsets())
 
 
 @pytest.mark.parametrize("rate", [48_000, 44_100, 96_000, 22_050, 32_000, 37_800])
@@ -71,6 +73,21 @@ def test_channels_swap_and_gain_carry_over(tiny_checkpoint: Checkpoint) -> None:
     assert torch.equal(swapped.flip(0), restored)
     louder = denoised(samples * 0.5, tiny_checkpoint).read(0, 30_000)
     torch.testing.assert_close(louder * 2, restored, atol=1e-5, rtol=0)
+
+
+def test_a_constant_offset_stays_and_changes_nothing(tiny_checkpoint: Checkpoint) -> None:
+    samples = torch.cat([noise(1, 30_000, seed=1), tone(0.625)])
+    samples = samples - samples.mean(dim=1, keepdim=True)
+    offset = torch.tensor([[0.1], [-0.05]])
+    restored = denoised(samples, tiny_checkpoint).read(0, 30_000)
+    moved = denoised(samples + offset, tiny_checkpoint).read(0, 30_000)
+    # The level is measured block by block, so it moves a little.
+    assert (moved - offset - restored).norm() < 0.01 * (restored - samples).norm()
+
+
+def test_a_channel_of_one_value_is_left_alone(tiny_checkpoint: Checkpoint) -> None:
+    samples = torch.cat([noise(1, 30_000), torch.full((1, 30_000), 0.25)])
+    assert torch.equal(denoised(samples, tiny_checkpoint).read(0, 30_000)[1], samples[1])
 
 
 def test_the_stereo_image_stays(tiny_checkpoint: Checkpoint) -> None:

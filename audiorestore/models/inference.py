@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from audiorestore.models.base import Denoiser
-from audiorestore.spectral.dsp import programme_level, resample
+from audiorestore.spectral.dsp import LevelMeter, resample
 
 MODEL_LEVEL = 0.1
 """RMS at which the networks are trained (-20 dBFS)."""
@@ -49,9 +49,12 @@ def denoise_change(network: Denoiser, samples: Tensor, *, ratio: Fraction, level
 
 
 def denoise_whole(network: Denoiser, samples: Tensor, *, sample_rate: int, model_rate: int) -> Tensor:
-    """Return restored samples [C, T], all in one pass; silence comes back as it is."""
-    level = programme_level(samples, sample_rate)
+    """Return restored samples [C, T], all in one pass; silence comes back as it is, a constant offset stays."""
+    meter = LevelMeter(sample_rate)
+    meter.add(samples)
+    level = meter.level()
     if level == 0:
         return samples.clone()
     ratio = native_ratio(sample_rate, model_rate)
-    return samples + denoise_change(network, samples, ratio=ratio, level=level)
+    centred = samples - samples.new_tensor(meter.offsets())[:, None]
+    return samples + denoise_change(network, centred, ratio=ratio, level=level)

@@ -59,9 +59,14 @@ class RestorationConfig:
 
 @dataclass(frozen=True)
 class Plan:
-    """What was found in a recording and so will be done to it; ``None`` means a stage leaves it alone."""
+    """What was found in a recording and so will be done to it; ``None`` means a stage leaves it alone.
+
+    Level and offsets (of each channel) are not damages: the network works at one level and around zero, and gives back
+    what it was given.
+    """
 
     level: float
+    offsets: tuple[float, ...]
     clipping: DeclipPlan | None
     hum: HumPlan | None
 
@@ -76,6 +81,7 @@ def analyse(source: Source, config: RestorationConfig) -> Plan:
         meter.add(block)
     return Plan(
         level=meter.level(),
+        offsets=meter.offsets(),
         clipping=analyse_clipping(source) if config.declip else None,
         hum=analyse_hum(source) if config.dehum else None,
     )
@@ -95,7 +101,7 @@ def restored(source: Source, plan: Plan, config: RestorationConfig, restorer: Re
     if plan.hum is not None:
         stage = Dehummed(stage, plan.hum)
     if config.denoise and restorer is not None:
-        stage = Denoised(stage, restorer, level=plan.level)
+        stage = Denoised(stage, restorer, level=plan.level, offsets=plan.offsets)
     return stage if stage is source else Limited(source, stage, strength_db=config.strength_db)
 
 

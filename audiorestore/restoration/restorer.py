@@ -170,15 +170,19 @@ class Denoised(StageSource):
     """A `Source` that reads another one through the network.
 
     Args:
-        level: RMS of the whole recording (`programme_level`), measured once, never chunk by chunk; channels share
+        level: RMS of the whole recording (`LevelMeter`), measured once, never chunk by chunk; channels share
             it and are otherwise restored independently. So equal channels stay equal, a swap of channels swaps the
             result, and a channel's restoration does not leak into another: the stereo image stays.
+        offsets: constant of each channel that the network is not shown, and that stays.
     """
 
-    def __init__(self, source: Source, restorer: Restorer, *, level: float) -> None:
+    def __init__(
+        self, source: Source, restorer: Restorer, *, level: float, offsets: tuple[float, ...] | None = None
+    ) -> None:
         super().__init__(source)
         self._restorer = restorer
         self._level = level
+        self._offsets = torch.tensor(offsets or (0.0,) * source.channels)[:, None]
         self._ratio = native_ratio(source.sample_rate, restorer.checkpoint.sample_rate)
         config = restorer.config
         self.chunk = restorer.on_grid(config.chunk_seconds, source.sample_rate)
@@ -214,7 +218,8 @@ class Denoised(StageSource):
             left = max(start - self.context, 0)
             spans.append(self._source.read(left, min(stop + self.context, self.n_samples)))
             edges.append((start - left, stop - left))
-        changes = self._restorer.change(spans, ratio=self._ratio, level=self._level)
+        centred = [span - self._offsets for span in spans]
+        changes = self._restorer.change(centred, ratio=self._ratio, level=self._level)
         return [
             (span + change)[:, start:stop] for span, change, (start, stop) in zip(spans, changes, edges, strict=True)
         ]

@@ -52,12 +52,16 @@ def bandwidth_hz(samples: Tensor, sample_rate: int, *, floor_db: float = -70.0) 
     return highest / 64 * sample_rate / 2
 
 
+OFFSET_SHARE = 0.02
+"""A mean under this share of the level is no offset."""
+
+
 class LevelMeter:
     """Measure the level of a programme piece by piece: the RMS over its blocks that are not pauses.
 
-    Blocks of 0.4 s, all channels together, whose power lies more than 20 dB under the mean power of all blocks
-    do not count (a relative gate as in ITU-R BS.1770, without the ear's weighting). Pieces may have any
-    length; the result does not depend on where they are cut.
+    A constant offset (DC) does not count; see `offsets`. Blocks of 0.4 s, all channels together, whose power lies more
+    than 20 dB under the mean power of all blocks do not count either (a relative gate as in ITU-R BS.1770, without the
+    ear's weighting). Pieces may have any length; the result does not depend on where they are cut.
     """
 
     def __init__(self, sample_rate: int) -> None:
@@ -66,9 +70,13 @@ class LevelMeter:
         # One growing piece of memory: many small tensors would lie scattered between the large passing ones of a
         # stream, whose memory could then not be used again.
         self._powers = array("d")
+        self._sums: Tensor | float = 0.0
+        self._n_samples = 0
 
     def add(self, samples: Tensor) -> None:
         """Take in the next samples [C, T]."""
+        self._sums = self._sums + samples.double().sum(dim=1).cpu()
+        self._n_samples += samples.shape[1]
         power = torch.cat([self._rest, samples.double().square().mean(dim=0).cpu()])
         whole = len(power) // self._block * self._block
         if whole:
@@ -77,14 +85,20 @@ class LevelMeter:
 
     def level(self) -> float:
         """Return the RMS of the programme so far, full scale 1.0; 0.0 for silence."""
+        return self._level(sum(offset**2 for offset in self.offsets()) / max(len(self.offsets()), 1))
+
+    def offsets(self) -> tuple[float, ...]:
+        """Return the mean of each channel so far, 0.0 where it is small beside the level: rounding, or a slow wave."""
+        if not self._n_samples:
+            return ()
+        means = (torch.as_tensor(self._sums) / self._n_samples).tolist()
+        smallest = OFFSET_SHARE * self._level(0.0)
+        return tuple(mean if abs(mean) > smallest else 0.0 for mean in means)
+
+    def _level(self, less: float) -> float:
+        """Return the level where ``less`` of the power of each block is not the programme's."""
         powers = torch.tensor(self._powers or [float(self._rest.mean())], dtype=torch.float64)
+        powers = (powers - less).clamp_min(0.0)
         if not len(powers) or not float(powers.sum()) > 0:
-            return float(self._rest.mean().sqrt()) if len(self._rest) else 0.0
+            return float((self._rest.mean() - less).clamp_min(0.0).sqrt()) if len(self._rest) else 0.0
         return float(powers[powers > 0.01 * powers.mean()].mean().sqrt())
-
-
-def programme_level(samples: Tensor, sample_rate: int) -> float:
-    """Return the `LevelMeter` level of samples [C, T]."""
-    meter = LevelMeter(sample_rate)
-    meter.add(samples)
-    return meter.level()
