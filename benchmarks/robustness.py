@@ -206,11 +206,12 @@ def applause(rng: np.random.Generator, rate: int) -> FloatArray:
 
 
 def harpsichord(rng: np.random.Generator, rate: int) -> FloatArray:
-    """Return plucked strings by the Karplus-Strong algorithm, with the noise of the jack at each pluck."""
+    """Return strings plucked at an eighth of their length (Karplus and Strong 1983), with the noise of the jacks."""
     samples = np.zeros(round(SECONDS * rate))
     for start in range(0, len(samples) - rate // 2, rate // 6):
         period = round(rate / (220 * 2 ** (rng.integers(0, 25) / 12)))
-        string = rng.uniform(-1, 1, period)
+        along = np.arange(period) / period
+        string = np.minimum(along / 0.125, (1 - along) / 0.875) - 0.5
         note = np.empty(len(samples) - start)
         for place in range(0, len(note), period):
             part = string[: len(note) - place]
