@@ -78,7 +78,7 @@ def test_the_record_says_what_is_there(tmp_path: Path, restorer: Restorer) -> No
         assert Path(state.path).stat().st_size == state.size
     assert record.result.sound == record.source.sound
     assert record.model["name"] == "tiny"
-    assert [stage.name for stage in record.stages] == ["declip", "dehum", "denoise", "limit"]
+    assert [stage.name for stage in record.stages] == ["degap", "declip", "dehum", "denoise", "limit"]
     assert Record.read(record_path(tmp_path / "b.wav")) == record
     assert record.measures["before"]["seconds"] == pytest.approx(1.3)
     assert json.loads(record_path(tmp_path / "b.wav").read_text())["role"] == "derivative, restored"
@@ -169,7 +169,7 @@ def test_strength_limits_what_is_removed() -> None:
 
 def test_stages_can_be_switched_off(tmp_path: Path) -> None:
     source = Audio(recording().clamp(-0.05, 0.05), RATE)
-    off = replace(CONFIG, declip=False, dehum=False, denoise=False)
+    off = replace(CONFIG, degap=False, declip=False, dehum=False, denoise=False)
     assert analyse(source, CONFIG).clipping is not None
     assert restored(source, analyse(source, off), off, None) is source
     assert make_restorer(off) is None
