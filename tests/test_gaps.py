@@ -93,6 +93,15 @@ def _words() -> np.ndarray:
     return np.concatenate([np.append(_programme(0.1, seed=i) * np.exp(-60 * times), np.zeros(400)) for i in range(20)])
 
 
+def _crackle() -> np.ndarray:
+    """Return short bursts, a few to twenty milliseconds apart, on digital silence."""
+    generator = np.random.default_rng(6)
+    sound = np.zeros(2 * RATE)
+    for start in np.cumsum(generator.integers(30, 160, 150)):
+        sound[start : start + 8] = 0.3 * generator.standard_normal(8)
+    return sound
+
+
 @pytest.mark.parametrize(
     ("name", "samples"),
     [
@@ -106,6 +115,7 @@ def _words() -> np.ndarray:
         ("a beginning", np.append(np.zeros(300), _programme(1.0))),
         ("a low band that goes on", _damaged(_programme(2.0)) + 0.1 * np.sin(np.arange(2 * RATE) / 8)),
         ("hiss that came after", _damaged(_programme(2.0)) + 0.03 * np.random.default_rng(3).standard_normal(2 * RATE)),
+        ("crackle in silence", _crackle()),
         ("silence", np.zeros(RATE)),
         ("an instant", np.full(3, 0.5)),
         ("nothing", np.zeros(0)),

@@ -175,6 +175,20 @@ def test_stages_can_be_switched_off(tmp_path: Path) -> None:
     assert make_restorer(off) is None
 
 
+def test_a_dropout_is_mended_and_told_of(tmp_path: Path) -> None:
+    samples = recording(seconds=2.0)
+    samples[1, 16_000:16_400] = 0.0
+    source = wav(tmp_path / "a.wav", samples)
+    record = run_job(Job(source, tmp_path / "b.wav"), replace(CONFIG, denoise=False, dehum=False), None)
+    old, new = integers(source), integers(tmp_path / "b.wav")
+    (found,) = record.damage.ranges
+    assert (found.kind, found.channel, found.repair) == ("dropout", 1, "filled")
+    changed = np.flatnonzero((old != new).any(axis=1))
+    assert found.start <= changed[0] < changed[-1] < found.end
+    assert np.abs(new[16_100:16_300, 1]).max() > 2**24
+    assert {stage.name for stage in record.stages if stage.applied} == {"degap", "limit"}
+
+
 def test_working_ahead_keeps_order_and_passes_errors_on() -> None:
     source = Audio(noise(1, 1000), RATE)
     assert torch.equal(torch.cat(list(ahead(blocks(source, 64))), dim=1), source.samples)
@@ -263,7 +277,8 @@ def test_nothing_is_invented_in_digital_silence(restorer: Restorer) -> None:
     samples[1, 4000:4319] = 0
     samples[:, -8000:] = 0
     audio = Audio(samples, RATE)
-    stage = restored(audio, analyse(audio, CONFIG), CONFIG, restorer)
+    config = replace(CONFIG, degap=False)
+    stage = restored(audio, analyse(audio, config), config, restorer)
     whole = stage.read(0, audio.n_samples)
     assert not whole[0, 4000:4320].any()
     assert whole[1, 4000:4319].abs().max() > 0

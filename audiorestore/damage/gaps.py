@@ -2,14 +2,14 @@
 
 A dropout is sound that stops within a few milliseconds, and comes back as suddenly: a dirty head, a lost packet, a
 muted frame. Sounds that start suddenly are common; those that *end* suddenly are not, because rooms, strings and
-throats ring on. So a gap must be steep on both sides, deep, short, and stand between sounds of similar level.
-Recordings whose gaps are filled with noise (hiss that came after the dropout) show nothing of the kind, and are
-left alone.
+throats ring on. So a gap in which nothing is left must be steep on both sides, deep and short. Where the sound only
+sinks, it must sink by the same in all bands and at both ends, stay there, and have steep edges. Gaps filled with noise
+(hiss that came after the dropout) show nothing of the kind, and are left alone.
 
-The faded edges still hold the sound: they are divided by their gain, a raised cosine whose length is that under which
-the sound across it is best predicted. What lies between is predicted from both sides by long autoregressive models
-(Burg), and the two predictions fade into each other (Kauppinen and Roth 2002). Where they disagree neither is to be
-trusted, and so their mean is lowered.
+What still holds the sound, faded edges and dips, is divided by its gain: raised cosines between two levels, those under
+which the sound across them is best predicted. What lies between is predicted from both sides by long autoregressive
+models (Burg), and the two predictions fade into each other (Kauppinen and Roth 2002). Where they disagree neither is
+to be trusted, and so their mean is lowered.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from scipy.linalg import solve_toeplitz
-from scipy.ndimage import maximum_filter1d, minimum_filter1d, uniform_filter1d
+from scipy.ndimage import maximum_filter1d, median_filter, minimum_filter1d, uniform_filter1d
 from scipy.signal import lfilter, lfiltic
 from torch import Tensor
 
@@ -61,7 +61,7 @@ class GapConfig:
     """
 
     longest_seconds: float = 0.1
-    shortest_seconds: float = 0.003
+    shortest_seconds: float = 0.004
     depth_db: float = 40.0
     quietest_dbfs: float = -50.0
     step_db: float = 25.0
@@ -134,6 +134,7 @@ def analyse_gaps(source: Source, config: GapConfig | None = None) -> GapPlan | N
     """Return the dropouts of a recording, or None where it has none; one pass over spans of ten seconds."""
     config = config or GapConfig()
     found: list[Gap] = []
+    ends = [0] * source.channels
     span = round(SPAN_SECONDS * source.sample_rate)
     around = round((config.longest_seconds + 0.1) * source.sample_rate)
     for start in range(0, source.n_samples, span):
@@ -143,8 +144,10 @@ def analyse_gaps(source: Source, config: GapConfig | None = None) -> GapPlan | N
             for gap in _found(row, source.sample_rate, config):
                 place = replace(gap, channel=channel, start=gap.start + start - around, end=gap.end + start - around)
                 # Each gap belongs to the span in which it starts; a span sees far enough on to know its end.
-                if start <= place.start < stop and place.end <= source.n_samples:
+                # Two spans may differ by a sample about one on their border.
+                if max(start, ends[channel]) <= place.start < stop and place.end <= source.n_samples:
                     found.append(place)
+                    ends[channel] = place.end
     if not found:
         return None
     return GapPlan(tuple(sorted(found, key=lambda gap: (gap.channel, gap.start))), config)
@@ -177,13 +180,16 @@ def _dead(row: Real, power: Real, sample_rate: int, config: GapConfig) -> Iterat
         rise = int(rises[upto])
         low, high = sorted((before[fall : rise + 1].max(), after[fall : rise + 1].max()))
         inside = power[fall + EDGE_BLOCKS + 1 : rise - EDGE_BLOCKS]
-        if inside.size == 0 or high > low * 10 ** (config.step_db / 10) or inside.max(initial=0.0) > depth * low:
+        if inside.size == 0 or high > low * 10 ** (config.step_db / 10) or inside.max() > depth * low:
             continue
-        gap = _refined(row, (fall - EDGE_BLOCKS) * block, (rise + 1 + EDGE_BLOCKS) * block, low, sample_rate)
+        quiet = max(BOTTOM_LEVEL * np.sqrt(low), PEAKS * np.sqrt(inside.max()))
+        gap = _refined(row, (fall - EDGE_BLOCKS) * block, (rise + 1 + EDGE_BLOCKS) * block, quiet, sample_rate)
         if gap is None:
             continue
         begin, end, edge = gap
-        if config.shortest_seconds <= (end - begin) / sample_rate <= config.longest_seconds:
+        sides = row[max(begin - 20 * block, 0) : begin], row[end : end + 20 * block]
+        sounding = all(side.size and np.median(np.square(side)) >= SOUNDING * low for side in sides)
+        if sounding and config.shortest_seconds <= (end - begin) / sample_rate <= config.longest_seconds:
             yield Gap(0, begin, end, edge, float(np.sqrt(inside.mean() / low)), filled=True)
 
 
@@ -192,16 +198,22 @@ def _falls(power: Real, depth: float, quietest: float) -> Real:
     total = np.concatenate([[0.0], np.cumsum(power)])
     before = np.zeros(power.size)
     before[SIDE_BLOCKS:] = (total[SIDE_BLOCKS:-1] - total[: -SIDE_BLOCKS - 1]) / SIDE_BLOCKS
+    # A click is loud, too, and ends suddenly, but lasts for a block or two.
+    before = np.minimum(before, CLICK * np.roll(median_filter(power, SIDE_BLOCKS), SIDE_BLOCKS // 2))
     bottom = np.full(power.size, np.inf)
     size = power.size - EDGE_BLOCKS - 1
     bottom[: max(size, 0)] = np.maximum(power[EDGE_BLOCKS:-1], power[EDGE_BLOCKS + 1 :])
     return np.where((before >= quietest) & (bottom <= depth * before), before, 0.0)
 
 
-def _refined(row: Real, first: int, last: int, power: float, sample_rate: int) -> tuple[int, int, int] | None:
-    """Return start, end and edge, in samples, of the dead gap whose bottom lies within samples [first, last)."""
+SOUNDING = 0.03  # of the mean power, the median of sound that is no crackle between clicks
+CLICK = 10.0  # how much louder the loudest blocks may make the mean than the median
+
+
+def _refined(row: Real, first: int, last: int, quiet: float, sample_rate: int) -> tuple[int, int, int] | None:
+    """Return start, end and edge, in samples, of the dead gap within samples [first, last), with a ``quiet`` bottom."""
     first, last = max(first, 0), min(last, row.size)
-    loud = np.flatnonzero(np.abs(row[first:last]) > BOTTOM_LEVEL * np.sqrt(power))
+    loud = np.flatnonzero(np.abs(row[first:last]) > quiet)
     place = int(np.searchsorted(loud, (last - first) // 2))
     if place in (0, loud.size):
         return None
@@ -216,7 +228,8 @@ def _refined(row: Real, first: int, last: int, power: float, sample_rate: int) -
     return bottom + left, top - right, edge
 
 
-BOTTOM_LEVEL = 0.02
+BOTTOM_LEVEL = 0.02  # of the sound beside it: nearly all of a fade is then behind
+PEAKS = 4.0  # of what is left in a gap, above its level
 
 
 def _raisable(row: Real, power: Real, sample_rate: int, config: GapConfig) -> Iterator[Gap]:
