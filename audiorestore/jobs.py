@@ -99,7 +99,7 @@ def run_job(
         with PartFile(record_path(job.result), force=force):
             pass  # there must be room for the record, under its name too
         plan = analyse(source, config)
-        mapped = looks.submit(map_damage, source, clipping=plan.clipping, hum=plan.hum)
+        mapped = looks.submit(map_damage, source, clipping=plan.clipping, hum=plan.hum, gaps=plan.gaps)
         written = _restore(job, source, plan, config, restorer, made, force=force, progress=progress)
         if file_state(job.source, before.sound) != before:
             raise InputError(job.source, expected="a source that stays as it is", found="it changed during the work")
@@ -331,6 +331,7 @@ def _stages(plan: Plan, config: RestorationConfig, restorer: Restorer | None) ->
     on = config.strength_db > 0
     measured = {"level": plan.level, "offsets": list(plan.offsets)}
     return (
+        Stage("degap", on and plan.gaps is not None, plan.gaps.summary() if plan.gaps else {}),
         Stage("declip", on and plan.clipping is not None, to_mapping(plan.clipping) if plan.clipping else {}),
         Stage("dehum", on and plan.hum is not None, to_mapping(plan.hum) if plan.hum else {}),
         Stage("denoise", on and restorer is not None and plan.level > 0, measured if restorer else {}),
@@ -340,7 +341,12 @@ def _stages(plan: Plan, config: RestorationConfig, restorer: Restorer | None) ->
 
 def _history(stages: tuple[Stage, ...], config: RestorationConfig) -> str:
     """Say in one line, for the Coding History of a result, what was applied."""
-    names = {"declip": "declipped", "dehum": "hum removed", "denoise": f"denoised by {Path(config.model).name}"}
+    names = {
+        "degap": "dropouts mended",
+        "declip": "declipped",
+        "dehum": "hum removed",
+        "denoise": f"denoised by {Path(config.model).name}",
+    }
     applied = [names[stage.name] for stage in stages if stage.applied and stage.name in names]
     limits = [f"at most {config.strength_db:g} dB"] if applied else ["nothing repaired"]
     return "; ".join([f"audiorestore {__version__}", *applied, *limits])

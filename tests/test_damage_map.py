@@ -33,7 +33,7 @@ def test_the_ranges_are_what_declipping_changes() -> None:
     source = clipped(0.5)
     plan = analyse_clipping(source)
     assert plan is not None
-    found = map_damage(source, clipping=plan, hum=None)
+    found = map_damage(source, clipping=plan, hum=None, gaps=None)
     changed = (Declipped(source, plan).read(0, source.n_samples) != source.samples).numpy()
     mask = covered(found, tuple(source.samples.shape))
     assert changed.any()
@@ -51,7 +51,7 @@ def test_a_range_that_crosses_two_blocks_is_one() -> None:
     samples = torch.zeros(1, 25 * RATE)
     samples[0, 10 * RATE - 3 : 10 * RATE + 4] = 0.5
     plan = DeclipPlan((Wall(0.5, 7, 100.0),), (None,))
-    found = map_damage(Audio(samples, RATE), clipping=plan, hum=None)
+    found = map_damage(Audio(samples, RATE), clipping=plan, hum=None, gaps=None)
     assert found.ranges == (Damage("clipping", 10 * RATE - 3, 10 * RATE + 4, 0, 0.99),)
 
 
@@ -61,7 +61,7 @@ def test_a_long_list_is_joined_until_it_is_short_and_still_covers_everything(spa
     samples[0, ::spacing] = 0.5
     samples[1, ::97] = -0.5
     plan = DeclipPlan((Wall(0.5, 1, 100.0), None), (None, Wall(0.5, 1, 100.0)))
-    found = map_damage(Audio(samples, RATE), clipping=plan, hum=None)
+    found = map_damage(Audio(samples, RATE), clipping=plan, hum=None, gaps=None)
     assert len(found.ranges) <= MOST_RANGES
     mask = covered(found, tuple(samples.shape))
     assert mask[samples.numpy() != 0].all()
@@ -72,9 +72,9 @@ def test_a_long_list_is_joined_until_it_is_short_and_still_covers_everything(spa
 
 def test_hum_is_where_a_channel_has_it() -> None:
     plan = HumPlan(50.0, ((0.0, 0.0), (0.01, 0.0)), spans=8, spans_with_hum=6, evidence=9.0)
-    found = map_damage(clipped(), clipping=None, hum=plan)
+    found = map_damage(clipped(), clipping=None, hum=plan, gaps=None)
     assert found.ranges == (Damage("hum", 0, 3 * RATE, 1, 0.75),)
 
 
 def test_nothing_found_is_an_empty_map() -> None:
-    assert map_damage(clipped(), clipping=None, hum=None) == DamageMap()
+    assert map_damage(clipped(), clipping=None, hum=None, gaps=None) == DamageMap()

@@ -78,7 +78,7 @@ def test_the_record_says_what_is_there(tmp_path: Path, restorer: Restorer) -> No
         assert Path(state.path).stat().st_size == state.size
     assert record.result.sound == record.source.sound
     assert record.model["name"] == "tiny"
-    assert [stage.name for stage in record.stages] == ["declip", "dehum", "denoise", "limit"]
+    assert [stage.name for stage in record.stages] == ["degap", "declip", "dehum", "denoise", "limit"]
     assert Record.read(record_path(tmp_path / "b.wav")) == record
     assert record.measures["before"]["seconds"] == pytest.approx(1.3)
     assert json.loads(record_path(tmp_path / "b.wav").read_text())["role"] == "derivative, restored"
@@ -169,10 +169,24 @@ def test_strength_limits_what_is_removed() -> None:
 
 def test_stages_can_be_switched_off(tmp_path: Path) -> None:
     source = Audio(recording().clamp(-0.05, 0.05), RATE)
-    off = replace(CONFIG, declip=False, dehum=False, denoise=False)
+    off = replace(CONFIG, degap=False, declip=False, dehum=False, denoise=False)
     assert analyse(source, CONFIG).clipping is not None
     assert restored(source, analyse(source, off), off, None) is source
     assert make_restorer(off) is None
+
+
+def test_a_dropout_is_mended_and_told_of(tmp_path: Path) -> None:
+    samples = recording(seconds=2.0)
+    samples[1, 16_000:16_400] = 0.0
+    source = wav(tmp_path / "a.wav", samples)
+    record = run_job(Job(source, tmp_path / "b.wav"), replace(CONFIG, denoise=False, dehum=False), None)
+    old, new = integers(source), integers(tmp_path / "b.wav")
+    (found,) = record.damage.ranges
+    assert (found.kind, found.channel, found.repair) == ("dropout", 1, "filled")
+    changed = np.flatnonzero((old != new).any(axis=1))
+    assert found.start <= changed[0] < changed[-1] < found.end
+    assert np.abs(new[16_100:16_300, 1]).max() > 2**24
+    assert {stage.name for stage in record.stages if stage.applied} == {"degap", "limit"}
 
 
 def test_working_ahead_keeps_order_and_passes_errors_on() -> None:
@@ -263,7 +277,8 @@ def test_nothing_is_invented_in_digital_silence(restorer: Restorer) -> None:
     samples[1, 4000:4319] = 0
     samples[:, -8000:] = 0
     audio = Audio(samples, RATE)
-    stage = restored(audio, analyse(audio, CONFIG), CONFIG, restorer)
+    config = replace(CONFIG, degap=False)
+    stage = restored(audio, analyse(audio, config), config, restorer)
     whole = stage.read(0, audio.n_samples)
     assert not whole[0, 4000:4320].any()
     assert whole[1, 4000:4319].abs().max() > 0

@@ -68,6 +68,7 @@ def restore(
         float | None, typer.Option(help="Most by which anything is reduced, in dB.", metavar="DB", min=0)
     ] = None,
     model: Annotated[str | None, typer.Option(help="Shipped model, or checkpoint folder.", metavar="NAME")] = None,
+    degap: Annotated[bool | None, typer.Option(help="Mend dropouts.", show_default=False)] = None,
     declip: Annotated[bool | None, typer.Option(help="Rebuild clipped peaks.", show_default=False)] = None,
     dehum: Annotated[bool | None, typer.Option(help="Remove mains hum.", show_default=False)] = None,
     denoise: Annotated[bool | None, typer.Option(help="Run the network.", show_default=False)] = None,
@@ -96,6 +97,7 @@ def restore(
     options = {
         "strength_db": strength,
         "model": model,
+        "degap": degap,
         "declip": declip,
         "dehum": dehum,
         "denoise": denoise,

@@ -1,6 +1,6 @@
-"""Where a recording is damaged, as far as the repairs by formula know: clipped ranges, and hum from end to end.
+"""Where a recording is damaged, as far as repairs by formula know: clipping and dropouts, and hum from end to end.
 
-The map is bounded: where clipping comes in more ranges than can be listed, near ones are joined, and the map says up to
+The map is bounded: where damage comes in more ranges than can be listed, near ones are joined, and the map says up to
 which distance. So its ranges cover all the damage, and perhaps some sound between.
 """
 
@@ -14,12 +14,14 @@ import numpy.typing as npt
 
 from audiorestore.audio.signal import Source, blocks
 from audiorestore.damage.declip import DeclipPlan, Wall
+from audiorestore.damage.gaps import Gap, GapPlan
 from audiorestore.damage.hum import HumPlan
 
 MOST_RANGES = 500
 _LEAST_GAP_SECONDS = 0.001
 
-Kind = Literal["clipping", "hum"]
+Repair = Literal["filled", "raised"]
+Kind = Literal["clipping", "dropout", "hum"]
 _Edges = npt.NDArray[np.int64]
 
 
@@ -32,7 +34,9 @@ class Damage:
         start, end: samples [start, end) of the source.
         channel: counted from 0.
         confidence: 0 to 1. Of clipping: the share of samples at the wall that would not be there if levels thinned out
-            as they do below it. Of hum: the share of the recording's spans that show it.
+            as they do below it. Of dropouts: the share of the power beside them that is missing in the shallowest.
+            Of hum: the share of the recording's spans that show it.
+        repair: of dropouts: filled with what the sound beside them predicts, or raised to its level.
     """
 
     kind: Kind
@@ -40,23 +44,26 @@ class Damage:
     end: int
     channel: int
     confidence: float
+    repair: Repair | None = None
 
 
 @dataclass(frozen=True)
 class DamageMap:
-    """Damaged ranges in the order of kind, channel and time.
+    """Damaged ranges in the order of kind, repair, channel and time.
 
     Args:
-        ranges: at most `MOST_RANGES` of clipping (but one for each channel), and one of hum for each channel.
-        joined_within: clipped ranges of a channel with no more samples than that between them are listed as one.
+        ranges: at most `MOST_RANGES` of clipping, and of either repair of dropouts (but one for each channel), and one
+            of hum for each channel.
+        joined_within: clipped ranges and dropouts of a channel with no more samples than that between them are listed
+            as one.
     """
 
     ranges: tuple[Damage, ...] = ()
     joined_within: int = 0
 
 
-def map_damage(source: Source, *, clipping: DeclipPlan | None, hum: HumPlan | None) -> DamageMap:
-    """Return where the damage is that two plans for ``source`` know of; one pass over it if it is clipped."""
+def map_damage(source: Source, *, clipping: DeclipPlan | None, hum: HumPlan | None, gaps: GapPlan | None) -> DamageMap:
+    """Return where the damage is that the plans for ``source`` know of; one pass over it if it is clipped."""
     ranges: list[Damage] = []
     joined_within = 0
     if clipping is not None:
@@ -67,6 +74,17 @@ def map_damage(source: Source, *, clipping: DeclipPlan | None, hum: HumPlan | No
             ranges += [
                 Damage("clipping", int(start), int(end), channel, confidence)
                 for start, end in zip(starts, ends, strict=True)
+            ]
+    if gaps is not None:
+        for repair in ("filled", "raised"):
+            mine = [gap for gap in gaps.gaps if gap.filled == (repair == "filled")]
+            lost = _gap_ranges(source, mine)
+            joined_within = max(joined_within, lost.gap)
+            missing = 1 - max((gap.floor for gap in mine), default=0.0) ** 2
+            ranges += [
+                Damage("dropout", int(start), int(end), channel, missing, repair)
+                for channel, edges in enumerate(lost.channels)
+                for start, end in zip(*edges, strict=True)
             ]
     if hum is not None:
         share = hum.spans_with_hum / hum.spans
@@ -110,6 +128,17 @@ def _clipped_ranges(source: Source, plan: DeclipPlan) -> _Ranges:
             edges = np.flatnonzero(np.diff(clipped, prepend=False, append=False)) + number * size
             found.add(channel, edges[::2], edges[1::2])
         found.shorten(source.n_samples)
+    return found
+
+
+def _gap_ranges(source: Source, gaps: list[Gap]) -> _Ranges:
+    """Return where some dropouts are."""
+    found = _Ranges(source.channels, source.sample_rate)
+    for channel in range(source.channels):
+        mine = [(gap.start, gap.end) for gap in gaps if gap.channel == channel]
+        edges = np.array(mine, np.int64).reshape(-1, 2)
+        found.add(channel, edges[:, 0], edges[:, 1])
+    found.shorten(source.n_samples)
     return found
 
 

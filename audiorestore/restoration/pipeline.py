@@ -1,4 +1,7 @@
-"""The fixed order of stages: declip, dehum, network; then the limit that ``strength_db`` sets.
+"""The fixed order of stages: gaps, declip, dehum, network; then the limit that ``strength_db`` sets.
+
+Dropouts come first, because what happened to the sound last is undone first: hum and clipped peaks that were in the
+sound are in its neighbourhood, too, and so in what is put into a gap.
 
 A stage is decided once for the whole recording (`analyse`: one streamed look, a plan that goes into the
 record) and then reads the recording lazily, range by range. A stage whose damage is not found leaves the
@@ -20,6 +23,7 @@ from torch.nn import functional
 
 from audiorestore.audio.signal import Source, StageSource, blocks
 from audiorestore.damage.declip import Declipped, DeclipPlan, analyse_clipping
+from audiorestore.damage.gaps import GapPlan, Regained, analyse_gaps
 from audiorestore.damage.hum import Dehummed, HumPlan, analyse_hum
 from audiorestore.models.checkpoint import DEFAULT_MODEL
 from audiorestore.quality.gates import QcPlan
@@ -36,7 +40,7 @@ class RestorationConfig:
     Args:
         model: a shipped model's name, or a checkpoint folder.
         strength_db: the most by which anything is reduced; 0 leaves every sample as it is.
-        declip, dehum, denoise: switch a stage off.
+        degap, declip, dehum, denoise: switch a stage off.
         overflow: what happens if restored peaks exceed full scale of an integer format: ``clip`` them (counted and
             reported), write ``float`` instead, or ``attenuate`` the whole recording by just as much as it takes.
         chunks: how the network is fed.
@@ -45,6 +49,7 @@ class RestorationConfig:
 
     model: str = DEFAULT_MODEL
     strength_db: float = 40.0
+    degap: bool = True
     declip: bool = True
     dehum: bool = True
     denoise: bool = True
@@ -67,6 +72,7 @@ class Plan:
 
     level: float
     offsets: tuple[float, ...]
+    gaps: GapPlan | None
     clipping: DeclipPlan | None
     hum: HumPlan | None
 
@@ -82,6 +88,7 @@ def analyse(source: Source, config: RestorationConfig) -> Plan:
     return Plan(
         level=meter.level(),
         offsets=meter.offsets(),
+        gaps=analyse_gaps(source) if config.degap else None,
         clipping=analyse_clipping(source) if config.declip else None,
         hum=analyse_hum(source) if config.dehum else None,
     )
@@ -96,24 +103,28 @@ def restored(source: Source, plan: Plan, config: RestorationConfig, restorer: Re
     if config.strength_db == 0:
         return source
     stage = source
+    if plan.gaps is not None:
+        stage = Regained(stage, plan.gaps)
     if plan.clipping is not None:
         stage = Declipped(stage, plan.clipping)
     if plan.hum is not None:
         stage = Dehummed(stage, plan.hum)
     if config.denoise and restorer is not None:
         stage = Denoised(stage, restorer, level=plan.level, offsets=plan.offsets)
-    return stage if stage is source else Limited(source, stage, strength_db=config.strength_db)
+    return stage if stage is source else Limited(source, stage, strength_db=config.strength_db, gaps=plan.gaps)
 
 
 class Limited(StageSource):
     """A share of the original mixed back in, so that nothing is reduced by more than ``strength_db``.
 
-    Digital silence of `BLACK_SECONDS` or more was put there on purpose, so nothing is invented in it.
+    Digital silence of `BLACK_SECONDS` or more was put there on purpose, so nothing is invented in it, unless it is one
+    of the gaps that were found to be damage.
     """
 
-    def __init__(self, original: Source, processed: Source, *, strength_db: float) -> None:
+    def __init__(self, original: Source, processed: Source, *, strength_db: float, gaps: GapPlan | None = None) -> None:
         super().__init__(original)
         self._processed = processed
+        self._gaps = gaps
         self._share = 10 ** (-strength_db / 20)
         self._black = max(round(BLACK_SECONDS * original.sample_rate), 1)
 
@@ -125,7 +136,10 @@ class Limited(StageSource):
         original = around[:, here]
         change = self._processed.read(start, stop) - original
         changed = original + (1 - self._share) * change
-        return torch.where(_in_silence(around, self._black)[:, here], original, changed)
+        kept = _in_silence(around, self._black)[:, here]
+        if self._gaps is not None:
+            kept = kept & ~self._gaps.mask(self.channels, start, stop)
+        return torch.where(kept, original, changed)
 
 
 BLACK_SECONDS = 0.02
