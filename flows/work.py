@@ -17,7 +17,7 @@ from typing import Any
 
 from audiorestore.audio.partfile import describe
 from audiorestore.audio.storage import plan_outputs, scan
-from audiorestore.errors import ConfigError, InputError, printable
+from audiorestore.errors import ConfigError, FileError, InputError, printable
 from audiorestore.records.lease import Owner
 from audiorestore.records.ledger import Found, Ledger, Row
 from audiorestore.records.record import residual_path
@@ -70,7 +70,7 @@ def plan(archive: Archive) -> Plan:
     """Search the source, compare it with the ledger, enter what is to be done, and clear up after dead processes.
 
     Raises:
-        OutputError: the destination cannot be written to, or two sources would have the same result.
+        OutputError: the destination cannot be written to.
     """
     config = archive.config
     with Ledger(archive.destination) as ledger:
@@ -176,20 +176,22 @@ def table(archive: Archive, run: int, limit: int) -> list[dict[str, Any]]:
 
 
 def _find(archive: Archive) -> tuple[list[Found], tuple[str, ...]]:
-    """Return the sources and where their results go, and a line for each that could not be looked at."""
+    """Return the sources and where their results go, and a line for each that could not be looked at or named."""
     searched = scan([archive.source], exclude=archive.destination)
-    problems = list(searched.problems)
+    relative = {item.path: item.relative for item in searched.files}
+    outputs = plan_outputs(searched.files, archive.destination)
+    problems: list[FileError] = [*searched.problems, *outputs.problems]
     found = []
-    for item, planned in zip(searched.files, plan_outputs(searched.files, archive.destination), strict=True):
+    for planned in outputs.files:
         output = planned.result.relative_to(archive.destination)
         try:
-            status = item.path.stat()
+            status = planned.source.stat()
         except OSError as error:
-            problems.append(InputError(item.path, expected="a file that can be read", found=describe(error)))
+            problems.append(InputError(planned.source, expected="a file that can be read", found=describe(error)))
             continue
         found.append(
             Found(
-                source=os.fspath(item.relative),
+                source=os.fspath(relative[planned.source]),
                 size=status.st_size,
                 mtime_ns=status.st_mtime_ns,
                 output=os.fspath(output),

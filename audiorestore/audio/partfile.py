@@ -15,11 +15,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
 
+from audiorestore.audio.naming import LONGEST_NAME, cut_name
 from audiorestore.errors import OutputError
 
 PART_SUFFIX = ".part"
 _MOVE_BYTES = 2**20
-_LONGEST_NAME = 255  # bytes, on every common file system
 FileNumber = tuple[int, int]  # of the device, and of the file on it
 _NO_HARD_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EMLINK, errno.ENOSYS, errno.EXDEV)
 
@@ -146,7 +146,7 @@ def describe(error: OSError) -> str:
 def _create_part(path: Path) -> Path:
     """Create an empty hidden file beside ``path``, with the permissions that any new file gets."""
     tail = f".{secrets.token_hex(4)}{PART_SUFFIX}"
-    name = os.fsdecode(os.fsencode(path.name)[: _LONGEST_NAME - len(tail) - 1])
+    name = cut_name(path.name, LONGEST_NAME - len(tail) - 1)
     part = path.with_name(f".{name}{tail}")
     os.close(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
     return part

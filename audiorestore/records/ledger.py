@@ -24,10 +24,11 @@ from pathlib import Path, PurePath
 from types import TracebackType
 from typing import Any, Literal, Self
 
+from audiorestore.audio.naming import QUARANTINE, RECORD_SUFFIX
 from audiorestore.audio.partfile import describe
 from audiorestore.errors import InputError, OutputError, printable
 from audiorestore.records.lease import Owner
-from audiorestore.records.record import SUFFIX, Record, record_path, sha256_of
+from audiorestore.records.record import Record, record_path, sha256_of
 
 FOLDER = ".audiorestore"
 VERSION = 1
@@ -566,7 +567,7 @@ def _recorded_rows(destination: Path, refuse: Callable[[InputError], None]) -> I
     for folder, folders, names in os.walk(destination):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(names):
-            if name.endswith(SUFFIX) and not name.startswith("."):
+            if name.endswith(RECORD_SUFFIX) and not name.startswith("."):
                 try:
                     yield _recorded_row(destination, Path(folder, name))
                 except InputError as error:
@@ -575,7 +576,7 @@ def _recorded_rows(destination: Path, refuse: Callable[[InputError], None]) -> I
 
 def _recorded_row(destination: Path, path: Path) -> Row:
     record = Record.read(path)
-    output = path.with_name(path.name.removesuffix(SUFFIX))
+    output = path.with_name(path.name.removesuffix(RECORD_SUFFIX))
     try:
         done, made_with = Done.of(record), recipe_of(record)
     except (KeyError, TypeError, ZeroDivisionError) as error:

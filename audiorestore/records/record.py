@@ -19,14 +19,13 @@ import torch
 
 from audiorestore import __version__
 from audiorestore.audio.files import libsndfile_version
+from audiorestore.audio.naming import QUARANTINE, RECORD_SUFFIX, RESIDUAL_SUFFIX
 from audiorestore.audio.partfile import FileNumber, PartFile, file_number
 from audiorestore.config import from_mapping, to_mapping
 from audiorestore.damage.damage_map import DamageMap
 from audiorestore.errors import ConfigError, InputError
 
 SCHEMA = "audiorestore.restoration/1"
-SUFFIX = ".restoration.json"
-QUARANTINE = "quarantine"
 
 
 @dataclass(frozen=True)
@@ -124,17 +123,17 @@ class Record:
 
 def record_path(result: Path) -> Path:
     """Return where the record of a result stands: beside it, full file name kept so that none collide."""
-    return result.with_name(result.name + SUFFIX)
+    return result.with_name(result.name + RECORD_SUFFIX)
 
 
 def result_path(record: Path) -> Path:
     """Return where the result of a record stands: beside it; the inverse of `record_path`."""
-    return record.with_name(record.name.removesuffix(SUFFIX))
+    return record.with_name(record.name.removesuffix(RECORD_SUFFIX))
 
 
 def residual_path(result: Path) -> Path:
     """Return where the residual of a result stands: beside it, full file name kept so that none collide."""
-    return result.with_name(f"{result.name}.residual.wav")
+    return result.with_name(result.name + RESIDUAL_SUFFIX)
 
 
 def quarantine_path(result: Path, folder: Path) -> Path:
