@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from flows.settings import Archive
 
 # Options that stand for a setting: of the batch, and of what is done to each recording.
-_SETTINGS = ("device", "residual", "pictures", "force", "recheck")
+_SETTINGS = ("device", "residual", "pictures", "force", "recheck", "retry_refused")
 _RESTORE_SETTINGS = {"strength": "strength_db"}
 
 
@@ -24,6 +24,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--residual", action=switch, help="also write what was removed")
     parser.add_argument("--pictures", action=switch, help="also draw spectrograms before and after")
     parser.add_argument("--force", action=switch, help="do everything again, and replace what is there")
+    parser.add_argument("--retry-refused", action=switch, help="do again what the quality plan has refused")
     parser.add_argument("--recheck", action=switch, help="also read again what earlier runs have written")
 
 

@@ -19,7 +19,7 @@ from audiorestore.audio.partfile import describe
 from audiorestore.audio.storage import plan_outputs, scan
 from audiorestore.errors import ConfigError, FileError, InputError, printable
 from audiorestore.records.lease import Owner
-from audiorestore.records.ledger import Found, Ledger, Row
+from audiorestore.records.ledger import Found, Ledger, Row, Status
 from audiorestore.records.record import residual_path
 from flows.one_file import Report, Worker, job_of, loaded_restorer, recipe_of_batch, remove_parts
 from flows.outcome import BatchResult, Failure, Plan, Summary
@@ -82,10 +82,11 @@ def plan(archive: Archive) -> Plan:
             recipe_of_batch(archive),
             force=config.force,
             recheck=config.recheck,
+            retry_refused=config.retry_refused,
             max_crashes=config.max_crashes,
             on_stale=lambda row: remove_parts(job_of(archive, row)),
         )
-    return Plan(run, planned.found, planned.unchanged, planned.pending, planned.held, problems)
+    return Plan(run, planned.found, planned.unchanged, planned.refused, planned.pending, planned.held, problems)
 
 
 def todo(archive: Archive, run: int) -> list[tuple[str, int]]:
@@ -152,7 +153,7 @@ def summarise(archive: Archive, planned: Plan, result: BatchResult, *, seconds: 
     with Ledger(archive.destination) as ledger:
         counts = {status: count.files for status, count in ledger.counts(planned.run).items()}
         rows = ledger.report(planned.run, MOST_FAILURES)
-    failed, done = counts.get("failed", 0), counts.get("done", 0)
+    done, refused, failed = (counts.get(status, 0) for status in ("done", "refused", "failed"))
     return Summary(
         run=planned.run,
         found=planned.found,
@@ -160,11 +161,13 @@ def summarise(archive: Archive, planned: Plan, result: BatchResult, *, seconds: 
         restored=result.restored,
         adopted=result.adopted,
         unchanged=planned.unchanged,
+        refused=refused,
         failed=failed,
-        left=max(planned.found - done - failed, 0),  # a later run may count files that this one never saw
+        left=max(planned.found - done - refused - failed, 0),  # a later run may count files that this one never saw
         audio_seconds=result.audio_seconds,
         seconds=round(seconds, 3),
-        failures=tuple(Failure(printable(row.source), row.error or "") for row in rows if row.status == "failed"),
+        failures=_named(rows, "failed"),
+        refusals=_named(rows, "refused"),
         problems=planned.problems,
     )
 
@@ -201,8 +204,12 @@ def _find(archive: Archive) -> tuple[list[Found], tuple[str, ...]]:
     return found, tuple(str(problem) for problem in problems)
 
 
+def _named(rows: Iterable[Row], status: Status) -> tuple[Failure, ...]:
+    return tuple(Failure(printable(row.source), row.error or "") for row in rows if row.status == status)
+
+
 def _shown(row: Row) -> dict[str, Any]:
-    change = json.loads(row.measures)["change"] if row.measures and row.status == "done" else {}
+    change = json.loads(row.measures)["change"] if row.measures and row.status in ("done", "refused") else {}
     return {
         "file": printable(row.source),
         "status": row.status,

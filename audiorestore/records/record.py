@@ -23,7 +23,7 @@ from audiorestore.audio.naming import QUARANTINE, RECORD_SUFFIX, RESIDUAL_SUFFIX
 from audiorestore.audio.partfile import FileNumber, PartFile, file_number
 from audiorestore.config import from_mapping, to_mapping
 from audiorestore.damage.damage_map import DamageMap
-from audiorestore.errors import ConfigError, InputError
+from audiorestore.errors import ConfigError, InputError, QualityError
 
 SCHEMA = "audiorestore.restoration/1"
 
@@ -95,6 +95,15 @@ class Record:
     def refused(self) -> bool:
         """Whether the quality plan refused the result."""
         return self.quality.get("outcome") == "fail"
+
+    @property
+    def refusal(self) -> str:
+        """Why the quality plan refused the result, on one line; empty if it did not."""
+        if not self.refused:
+            return ""
+        expected = f"a result within the quality plan {self.quality.get('plan')}"
+        found = f"one that is not: it is in quarantine, {'; '.join(self.warnings)}"
+        return str(QualityError(self.source.path, expected=expected, found=found))
 
     def write(self, path: Path, *, force: bool = False, made: list[tuple[Path, FileNumber]] | None = None) -> None:
         """Write the record as JSON, whole or not at all; it is entered in ``made`` before it has its name."""
