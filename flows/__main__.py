@@ -35,11 +35,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     prepare()
     from audiorestore.errors import AudioRestoreError, printable
 
+    begun = False
     try:
-        summary = _run(archive_of(options))
+        archive = archive_of(options)
+        begun = True
+        summary = _run(archive)
     except AudioRestoreError as error:
         print(f"error: {printable(str(error))}", file=sys.stderr)
-        return 2
+        return 1 if begun else 2
     except KeyboardInterrupt:
         print("stopped; the same command goes on from here", file=sys.stderr)
         return 130

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -35,9 +36,12 @@ def archive_of(options: argparse.Namespace) -> Archive:
         AudioRestoreError: settings, source, destination, model or device are not usable.
     """
     from audiorestore.config import find_config, read_yaml
+    from audiorestore.errors import ConfigError
     from flows.settings import Archive
     from flows.work import check
 
+    if options.strength is not None and not 0 <= options.strength < math.inf:
+        raise ConfigError(f"--strength: expected a number from 0 up, found {options.strength:g}")
     path = find_config("batch", options.config)
     settings = read_yaml(path)
     given = {name: value for name in _SETTINGS if (value := getattr(options, name)) is not None}

@@ -11,13 +11,13 @@ import os
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
 from audiorestore.audio.partfile import describe
 from audiorestore.audio.storage import plan_outputs, scan
-from audiorestore.errors import ConfigError, FileError, InputError, printable
+from audiorestore.errors import ConfigError, FileError, InputError, OutputError, printable
 from audiorestore.records.lease import Owner
 from audiorestore.records.ledger import Found, Ledger, Row, Status
 from audiorestore.records.record import residual_path
@@ -53,7 +53,7 @@ def check(archive: Archive) -> None:
     """Find out what is wrong with a batch as a whole before anything is begun, and load the network.
 
     Raises:
-        InputError: there is no such source. ConfigError: the destination cannot be one.
+        InputError: there is no such source. ConfigError: the destination cannot be one. OutputError: it is read-only.
         CheckpointError: no such model. DependencyError: no such device.
     """
     if not archive.source.exists():
@@ -61,6 +61,9 @@ def check(archive: Archive) -> None:
     destination = printable(os.fspath(archive.destination))
     if archive.destination.exists() and not archive.destination.is_dir():
         raise ConfigError(f"{destination}: expected a folder for the results, found a file")
+    above = next(path for path in (archive.destination, *archive.destination.parents) if path.exists())
+    if not os.access(above, os.W_OK):
+        raise OutputError(archive.destination, expected="a folder that can be written to", found="a read-only one")
     if archive.destination.exists() and archive.destination.samefile(archive.source):
         raise ConfigError(f"{destination}: expected another folder than the source's, found the same")
     loaded_restorer(archive.config.restore, archive.config.device)
@@ -229,7 +232,8 @@ def _kept_leases(archive: Archive, owner: Owner) -> Iterator[None]:
     def renew() -> None:
         with Ledger(archive.destination) as ledger:
             while not ended.wait(lease_seconds / 4):
-                ledger.renew(owner, lease_seconds=lease_seconds)
+                with suppress(OutputError):  # a full disk may have room again the next time
+                    ledger.renew(owner, lease_seconds=lease_seconds)
 
     thread = threading.Thread(target=renew, name="lease", daemon=True)
     thread.start()

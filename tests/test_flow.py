@@ -533,7 +533,7 @@ def test_wrong_settings_are_named(settings, message):
         (["source", "source"], "expected another folder than the source's"),
         (["source", "source/a/0.wav"], "expected a folder for the results, found a file"),
         (["source", "results", "--config", "none"], "none: expected a YAML file"),
-        (["source", "results", "--strength", "-1"], "strength_db: expected a number from 0 up"),
+        (["source", "results", "--strength", "-1"], "error: --strength: expected a number from 0 up"),
         (["source", "results", "--device", "toaster"], "device: expected auto, cpu, cuda"),
     ],
 )

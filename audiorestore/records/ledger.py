@@ -276,7 +276,8 @@ class Ledger:
         destination: folder of the results; the ledger is made if there is none.
 
     Raises:
-        OutputError: the folder cannot be written to. InputError: the file is no ledger, or one of a newer program.
+        OutputError: the folder cannot be written to, or the disk is full. InputError: the file is no ledger, or one
+            of another version.
     """
 
     def __init__(self, destination: Path) -> None:
@@ -459,13 +460,15 @@ class Ledger:
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
-        self._connection.execute("BEGIN IMMEDIATE")
         try:
+            self._connection.execute("BEGIN IMMEDIATE")
             yield self._connection
-        except BaseException:
-            self._connection.execute("ROLLBACK")
-            raise
-        self._connection.execute("COMMIT")
+            self._connection.execute("COMMIT")
+        except sqlite3.OperationalError as error:  # a full disk, say
+            raise OutputError(self.path, expected="to write the ledger", found=str(error)) from error
+        finally:
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
 
 
 class _Plan:
@@ -667,7 +670,9 @@ def _connect(path: Path) -> sqlite3.Connection:
     except sqlite3.Error as error:
         if connection is not None:
             connection.close()
-        raise InputError(path, expected="a ledger that can be written (or rebuilt)", found=str(error)) from error
+        if isinstance(error, sqlite3.OperationalError):  # a full or read-only disk
+            raise OutputError(path, expected="to write the ledger", found=str(error)) from error
+        raise InputError(path, expected="a ledger (it can be rebuilt)", found=str(error)) from error
     except BaseException:
         if connection is not None:
             connection.close()
