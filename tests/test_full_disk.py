@@ -55,7 +55,7 @@ def archive(tmp_path, disk, model) -> Archive:  # noqa: F811
     for seed, name in enumerate(NAMES):
         soundfile.write(source / name, noise(SECONDS * RATE, seed=seed).numpy(), RATE, subtype="PCM_24")
     # Short leases: where the ledger could not be told that a file failed, this process still seems to be at work on it.
-    config = BatchConfig(restore=RestorationConfig(model=model), concurrency=1, residual=True, lease_seconds=0.01)
+    config = BatchConfig(restore=RestorationConfig(model=model), concurrency=1, residual=True, lease_seconds=0.001)
     return Archive(source, disk / "results", config)
 
 

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import stat
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
+import bagit
 import pytest
 import soundfile
+from typer.testing import CliRunner
 
 from audiorestore.audio.partfile import PartFile
+from audiorestore.cli.app import app
+from audiorestore.cli.exits import ExitCode
 from audiorestore.errors import OutputError
+from audiorestore.quality.gates import Limit, QcPlan
 from audiorestore.records.record import Record, record_path, sha256_of
 from audiorestore.records.verify import find, verify
 from flows import work
@@ -194,3 +201,34 @@ def test_a_read_only_destination_is_one_clear_error(tree, read_only):
     read_only(tree.destination)
     with pytest.raises(OutputError, match="expected a folder that can be written to, found a read-only one"):
         work.check(tree)
+
+
+def test_a_batch_becomes_one_bag(tree):
+    names = ["b/a.wav", "a.m4a.flac", LONG, "100 percent.wav", os.fsdecode(b"caf\xe9.wav"), "caf=E8.wav", "a\nb.wav"]
+    for seed, name in enumerate(names):
+        write(tree.source / name, seed)
+    loud = noise(RATE // 4, level=0.3).numpy()
+    soundfile.write(tree.source / "loud.wav", loud, RATE)
+    (tree.source / "bad.wav").write_text("not sound")
+    strict = QcPlan("strict", {"true_peak_dbtp": Limit(fail=-3.0)})
+    tree = configured(tree, restore=replace(tree.config.restore, quality=strict), residual=True)
+    assert (run(tree).refused, run(tree).failed) == (1, 1)
+    command = ["package", str(tree.destination), "--bag-info", "Source-Organization: City Archive"]
+    refused = CliRunner().invoke(app, command)
+    assert refused.exit_code == ExitCode.FAILED
+    assert "expected a finished batch (or --unfinished), found 1 files without a result" in refused.output
+    (tree.source / "bad.wav").unlink()
+    assert run(tree).complete
+    done = CliRunner().invoke(app, [*command, "--json"])
+    assert done.exit_code == ExitCode.OK
+    bag = tree.destination.with_name("results.bag")
+    assert json.loads(done.output)["files"] == 3 * len(names)
+    assert bagit.Bag(str(bag)).is_valid()
+    assert len(list((bag / "metadata" / "premis").rglob("*.xml"))) == len(names)
+    assert not list(bag.rglob("loud*"))
+    assert (bag / "data" / "caf=E9.wav").is_file()
+    packed = list(find([bag]))
+    assert len(packed) == len(names)
+    assert all(verify(item).good for item in packed)
+    assert CliRunner().invoke(app, command).exit_code == ExitCode.FAILED
+    assert CliRunner().invoke(app, [*command, "--force"]).exit_code == ExitCode.OK

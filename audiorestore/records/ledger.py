@@ -560,6 +560,15 @@ class _Plan:
         )
 
 
+def unfinished(destination: Path) -> int:
+    """Return how many files of a batch have no result yet, by the ledger in its destination; 0 without one."""
+    if not (destination / FOLDER / "ledger.sqlite").is_file():
+        return 0
+    with Ledger(destination) as ledger:
+        counts = ledger.counts(ledger.last_run())
+    return sum(count.files for status, count in counts.items() if status not in ("done", "refused"))
+
+
 def rebuild(destination: Path) -> tuple[InputError, ...]:
     """Write the ledger anew from the records beside the results, and return what could not be used.
 
