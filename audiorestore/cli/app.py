@@ -16,6 +16,7 @@ from audiorestore.cli.console import complain
 from audiorestore.cli.damage import damage
 from audiorestore.cli.doctor import doctor
 from audiorestore.cli.exits import ExitCode, exit_code
+from audiorestore.cli.marks import marks
 from audiorestore.cli.models import models
 from audiorestore.cli.package import package
 from audiorestore.cli.replay import replay
@@ -74,6 +75,7 @@ app.command(add_help_option=False, context_settings={"allow_extra_args": True, "
 app.command()(replay)
 app.command()(verify)
 app.command()(package)
+app.command()(marks)
 app.command()(score)
 app.command()(damage)
 app.command()(train)
