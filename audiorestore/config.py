@@ -72,7 +72,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 class _OnceLoader(yaml.SafeLoader):
-    """Reads data only, and refuses a key that stands twice in one mapping: which of the two was meant?"""
+    """Reads data only, and refuses a key that stands twice in one mapping: nobody knows which was meant."""
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
         """Return a mapping whose keys are all different."""

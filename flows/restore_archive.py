@@ -55,7 +55,8 @@ def restore_archive(source: str, destination: str, config: dict[str, Any] | None
         config: settings (`flows.settings.BatchConfig`); the shipped default without it.
 
     Returns:
-        Completed; Completed with refusals, if the quality plan refused some; Completed with failures; or Failed, if more files failed than ``allowed_failures`` allows.
+        Completed; Completed with refusals, if the quality plan refused some; Completed with failures; or Failed, if
+        more files failed than ``allowed_failures`` allows.
     """
     archive = Archive.of(source, destination, config)
     work.check(archive)

@@ -88,8 +88,7 @@ def result(tmp_path) -> Path:
 def test_labels_and_tables_say_what_the_map_says(result):
     record = Record.read(record_path(result))
     assert labels(record) == (
-        "0.000000\t0.500062\thum, channel 1, confidence 100%\n"
-        "0.100000\t0.200000\tclipping, channel 2, confidence 88%\n"
+        "0.000000\t0.500062\thum, channel 1, confidence 100%\n0.100000\t0.200000\tclipping, channel 2, confidence 88%\n"
     )
     rows = list(csv.DictReader(io.StringIO(table(record))))
     assert [(row["kind"], row["channel"], row["start_sample"], row["end_sample"]) for row in rows] == [

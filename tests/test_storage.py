@@ -120,7 +120,8 @@ def test_places_and_names_are_kept(tmp_path):
 
 def test_what_cannot_be_written_keeps_its_name_and_is_called_what_is_written(tmp_path):
     make(tmp_path, "film.mp4", "song.M4A", "radio.mp2", "tape.wav")
-    assert results(scan([tmp_path]), tmp_path / "out") == ["film.mp4.flac", "radio.mp2.mp3", "song.M4A.flac", "tape.wav"]
+    names = ["film.mp4.flac", "radio.mp2.mp3", "song.M4A.flac", "tape.wav"]
+    assert results(scan([tmp_path]), tmp_path / "out") == names
 
 
 @pytest.mark.parametrize("out", ["new.wav", "new.FLAC"])
@@ -141,7 +142,9 @@ def test_a_folder_may_be_called_like_a_file(tmp_path, out):
 def test_a_name_of_no_format_is_no_new_folder(tmp_path):
     make(tmp_path, "a.wav")
     for out in ("out.txt", "out.m4a"):
-        with pytest.raises(ConfigError, match=f"{out}: expected a folder, or a name with the suffix of a format"):
+        with pytest.raises(
+            ConfigError, match=f"{out}: expected a folder that is there, or a name"
+        ):
             plan_output(scan([tmp_path / "a.wav"]).files[0], tmp_path / out)
 
 

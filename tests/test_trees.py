@@ -1,4 +1,4 @@
-"""Trees as archives have them: odd and hostile names, links, loops, permissions, other people's formats, all in a batch."""
+"""Trees as archives have them, in a batch: odd and hostile names, links, loops, permissions, formats side by side."""
 
 from __future__ import annotations
 
@@ -78,7 +78,9 @@ def test_hostile_names_are_names(tree):
     summary = run(tree, lines.append)
     assert (summary.done, summary.failed, lines) == (len(HOSTILE), 0, [])
     results = everything_is_recorded(tree)
-    changed = {source for source, result in results.items() if os.fspath(result.relative_to(tree.destination)) != source}
+    changed = {
+        source for source, result in results.items() if os.fspath(result.relative_to(tree.destination)) != source
+    }
     assert changed == {LONG, "ä" * 125 + ".wav"}
     before = stamps(tree.destination)
     assert run(tree).unchanged == len(HOSTILE)

@@ -71,9 +71,7 @@ def result_names(sources: Sequence[PurePath], folder: Path) -> list[PurePath]:
         return names
     shared = _shared(names, _folding(folder))
     tagged = (source.with_name(_tagged(name.name, source)) for name, source in zip(names, sources, strict=True))
-    return [
-        name.with_name(tag.name) if name in shared else name for name, tag in zip(names, tagged, strict=True)
-    ]
+    return [name.with_name(tag.name) if name in shared else name for name, tag in zip(names, tagged, strict=True)]
 
 
 def cut_name(name: str, longest: int) -> str:

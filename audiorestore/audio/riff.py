@@ -238,7 +238,7 @@ def put_chunk(path: Path, chunk: Chunk | bytes, content: bytes) -> None:
         OutputError: the file would outgrow the sizes in its header.
     """
     layout = read_layout(path)
-    assert layout is not None and layout.kind == b"WAVE"
+    assert layout is not None
     dialect = _dialect(layout)
     with path.open("r+b") as file:
         if isinstance(chunk, bytes):

@@ -78,9 +78,10 @@ def plan_output(found: FoundFile, out: Path) -> Outputs:
     if out.is_dir() or not out.suffix:
         return plan_outputs([found], out)
     if out.suffix.lower() not in CONTAINERS:
+        known = ", ".join(CONTAINERS)
         raise ConfigError(
-            f"{printable(os.fspath(out))}: expected a folder, or a name with the suffix of a format that can be written "
-            f"({', '.join(CONTAINERS)}), found {printable(out.suffix)} (a folder of that name must be there before)"
+            f"{printable(os.fspath(out))}: expected a folder that is there, or a name with the suffix of a format that "
+            f"can be written ({known}), found {printable(out.suffix)}"
         )
     return _told_apart([Planned(found.path, out)])
 

@@ -27,9 +27,7 @@ _TAILS = {Form.labels: ".labels.txt", Form.csv: ".damage.csv", Form.cue: ""}
 
 
 def marks(
-    sources: Annotated[
-        list[Path], typer.Argument(help="Restored files, or folders of them.", metavar="RESULT")
-    ],
+    sources: Annotated[list[Path], typer.Argument(help="Restored files, or folders of them.", metavar="RESULT")],
     form: Annotated[list[Form] | None, typer.Option(help="labels (the default), csv, cue; repeat for more.")] = None,
     out: Annotated[
         Path | None, typer.Option("--output", "-o", help="Folder; without it, beside the results.", metavar="FOLDER")

@@ -352,9 +352,7 @@ class Ledger:
                 process may have left unfinished files.
         """
         known = {row.source: row for row in self._select(_KNOWN)}
-        plan = _Plan(
-            self.destination, run, wanted, force=force, retry_refused=retry_refused, max_crashes=max_crashes
-        )
+        plan = _Plan(self.destination, run, wanted, force=force, retry_refused=retry_refused, max_crashes=max_crashes)
         for item in found:
             plan.add(item, known.get(item.source))
         for row in plan.stale:

@@ -16,7 +16,7 @@ COLUMNS = ("kind", "channel", "start_sample", "end_sample", "start_seconds", "en
 
 
 def labels(record: Record) -> str:
-    """Return the damage map as Audacity reads a label track: start and end in seconds, and a text, with tabs between."""
+    """Return the damage map as a label track of Audacity: start and end in seconds and a text, with tabs between."""
     rate = record.source.sound["sample_rate"]
     return "".join(f"{item.start / rate:.6f}\t{item.end / rate:.6f}\t{item.text}\n" for item in ranges(record))
 
