@@ -142,9 +142,7 @@ def test_a_folder_may_be_called_like_a_file(tmp_path, out):
 def test_a_name_of_no_format_is_no_new_folder(tmp_path):
     make(tmp_path, "a.wav")
     for out in ("out.txt", "out.m4a"):
-        with pytest.raises(
-            ConfigError, match=f"{out}: expected a folder that is there, or a name"
-        ):
+        with pytest.raises(ConfigError, match=f"{out}: expected a folder that is there, or a name"):
             plan_output(scan([tmp_path / "a.wav"]).files[0], tmp_path / out)
 
 

@@ -18,14 +18,16 @@ from typer.testing import CliRunner
 from audiorestore.audio.partfile import PartFile
 from audiorestore.cli.app import app
 from audiorestore.cli.exits import ExitCode
+from audiorestore.config import to_mapping
 from audiorestore.errors import OutputError
 from audiorestore.quality.gates import Limit, QcPlan
 from audiorestore.records.record import Record, record_path, sha256_of
 from audiorestore.records.verify import find, verify
 from flows import work
+from flows.__main__ import main
 from flows.environment import prepare
 from tests.conftest import noise
-from tests.test_flow import RATE, archive, configured, files, model, rows, run, stamps  # noqa: F401
+from tests.test_flow import RATE, archive, configured, files, model, prefect_server, rows, run, stamps  # noqa: F401
 from tests.test_full_disk import mount
 
 prepare()
@@ -234,3 +236,26 @@ def test_a_batch_becomes_one_bag(tree):
     assert all(verify(item).good for item in packed)
     assert CliRunner().invoke(app, command).exit_code == ExitCode.FAILED
     assert CliRunner().invoke(app, [*command, "--force"]).exit_code == ExitCode.OK
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("prefect_server")
+def test_the_flow_itself_takes_hostile_names_and_says_by_its_exit_status_what_was_refused(tree, capsys):
+    names = ["a\nb.wav", os.fsdecode(b"\xff\xfe.wav"), "-rf.wav", LONG, "a.wav", "a.m4a.flac"]
+    for seed, name in enumerate(names):
+        write(tree.source / name, seed)
+    settings = tree.source.parent / "batch.json.yaml"
+    settings.write_text(json.dumps(to_mapping(tree.config)))
+    command = [str(tree.source), str(tree.destination), "--config", str(settings), "--json"]
+    assert main(command) == 0
+    assert json.loads(capsys.readouterr().out)["restored"] == len(names)
+    everything_is_recorded(tree)
+    soundfile.write(tree.source / "loud.wav", noise(RATE // 4, level=0.3).numpy(), RATE)
+    strict = QcPlan("strict", {"true_peak_dbtp": Limit(fail=-3.0)})
+    strict_config = replace(tree.config, restore=replace(tree.config.restore, quality=strict))
+    settings.write_text(json.dumps(to_mapping(strict_config)))
+    for restored in (len(names), 0):
+        assert main(command) == 3
+        summary = json.loads(capsys.readouterr().out)
+        assert (summary["restored"], summary["refused"], summary["failed"]) == (restored, 1, 0)
+        assert [refusal["source"] for refusal in summary["refusals"]] == ["loud.wav"]
