@@ -9,14 +9,18 @@ from __future__ import annotations
 import dataclasses
 import types
 import typing
+from collections.abc import Hashable
 from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
+import yaml.constructor
 
 from audiorestore.errors import ConfigError
 
 T = TypeVar("T")
+
+_MERGE = "tag:yaml.org,2002:merge"
 
 
 def config_folder() -> Path:
@@ -53,10 +57,11 @@ def read_yaml(path: Path) -> dict[str, Any]:
     """Return the mapping in a YAML file, read as data only.
 
     Raises:
-        ConfigError: the file cannot be read, is not YAML, or is not a mapping.
+        ConfigError: the file cannot be read, is not YAML, says a setting twice, or is not a mapping.
     """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        # A safe loader: data only.
+        content = yaml.load(path.read_text(encoding="utf-8"), _OnceLoader)
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ConfigError(f"{path}: expected a YAML file, found {' '.join(str(error).split())}") from error
     if content is None:
@@ -64,6 +69,25 @@ def read_yaml(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise ConfigError(f"{path}: expected a mapping of settings, found {type(content).__name__}")
     return content
+
+
+class _OnceLoader(yaml.SafeLoader):
+    """Reads data only, and refuses a key that stands twice in one mapping: nobody knows which was meant."""
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        """Return a mapping whose keys are all different."""
+        keys: set[Any] = set()
+        for key_node, _ in node.value:
+            if key_node.tag == _MERGE:  # settings of another mapping, which its own ones override
+                continue
+            key = self.construct_object(key_node, deep=True)
+            if not isinstance(key, Hashable):  # which the loader itself will say
+                continue
+            if key in keys:
+                problem = f"the setting {key!r} a second time in line {key_node.start_mark.line + 1}"
+                raise yaml.constructor.ConstructorError(problem=problem)
+            keys.add(key)
+        return super().construct_mapping(node, deep)
 
 
 def load_config(kind: type[T], path: Path) -> T:

@@ -319,10 +319,14 @@ def _quarantine(job: Job) -> tuple[Path, Path]:
 
 
 def _quarantined(job: Job, result: FileState) -> tuple[Job, FileState]:
-    """Move a refused result and its residual out of the way of good ones; return where they are now."""
+    """Move a refused result and its residual out of the way of good ones; return where they are now.
+
+    The record of a result that this one has replaced tells of nothing any more.
+    """
     refused, residual = _quarantine(job)
     make_folder(refused.parent)
     job.result.replace(refused)
+    record_path(job.result).unlink(missing_ok=True)
     moved = replace(job, result=refused, residual=job.residual.replace(residual) if job.residual else None)
     return moved, replace(result, path=os.fspath(refused))
 

@@ -1,6 +1,7 @@
 """``python -m flows SRC DST``: restore an archive from a terminal.
 
-Exit status: 0 if every file is done, 1 if some are not, 2 for wrong use; 130 and 143 after Ctrl-C and SIGTERM.
+Exit status: 0 if every file is done, 1 if some are not, 2 for wrong use, 3 if the quality plan refused some and all
+others are done; 130 and 143 after Ctrl-C and SIGTERM.
 """
 
 from __future__ import annotations
@@ -34,16 +35,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     prepare()
     from audiorestore.errors import AudioRestoreError, printable
 
+    begun = False
     try:
-        summary = _run(archive_of(options))
+        archive = archive_of(options)
+        begun = True
+        summary = _run(archive)
     except AudioRestoreError as error:
         print(f"error: {printable(str(error))}", file=sys.stderr)
-        return 2
+        return 1 if begun else 2
     except KeyboardInterrupt:
         print("stopped; the same command goes on from here", file=sys.stderr)
         return 130
     print(json.dumps(asdict(summary), indent=2) if options.json else "\n".join(summary.lines()))
-    return 0 if summary.good else 1
+    return 0 if summary.good else 3 if summary.complete else 1
 
 
 def _run(archive: Archive) -> Summary:

@@ -14,11 +14,11 @@ from typing import Literal
 
 from audiorestore.audio.partfile import is_part
 from audiorestore.config import to_mapping
-from audiorestore.errors import AudioRestoreError, InputError, QualityError, printable
+from audiorestore.errors import AudioRestoreError, InputError, printable
 from audiorestore.jobs import Job, make_restorer, run_job
 from audiorestore.records.lease import Owner
 from audiorestore.records.ledger import Done, Ledger, Recipe, Row, recipe, recipe_of
-from audiorestore.records.record import Record, quarantine_path, record_path, sha256_of
+from audiorestore.records.record import Record, quarantine_path, record_path, residual_path, sha256_of
 from audiorestore.restoration.pipeline import RestorationConfig
 from audiorestore.restoration.restorer import Restorer
 from flows.outcome import BatchResult
@@ -99,22 +99,32 @@ class Worker:
     def _restore(self, row: Row, job: Job) -> BatchResult:
         standing = standing_of(row, job, self._recipe)
         if standing.kind == "finished" and not self._config.force:
-            self._ledger.finish(row.source, self._owner, _adopted(row, job, standing))
+            assert standing.record is not None
+            remove_refused(job)
+            self._ledger.finish(row.source, self._owner, _adopted(row, job.result, standing.record))
             return BatchResult(adopted=1)
+        if standing.kind == "free" and not (self._config.force or self._config.retry_refused):
+            before = refused_before(job, self._recipe)
+            if before is not None and job.quarantine is not None:
+                return self._refuse(row, before, _adopted(row, job.quarantine, before))
         if standing.kind != "foreign":
             self._ledger.own(row.source)
         record = self._run_job(job, standing)
-        if record.refused:
-            raise QualityError(
-                job.source,
-                expected=f"a result within the quality plan {record.quality['plan']}",
-                found=f"one that is not: it is in quarantine, {'; '.join(record.warnings)}",
-            )
         done = Done.of(record)
+        if record.refused:
+            if standing.replaceable:
+                picture_of(job.result).unlink(missing_ok=True)  # of the result that this one has replaced
+            return self._refuse(row, record, done)
+        remove_refused(job)
         if self._config.pictures:
             self._draw(job, standing)
         self._ledger.finish(row.source, self._owner, done)
         return BatchResult(restored=1, size=row.size, audio_seconds=done.audio_seconds)
+
+    def _refuse(self, row: Row, record: Record, done: Done) -> BatchResult:
+        self._ledger.refuse(row.source, self._owner, done, record.refusal)
+        self._report(record.refusal)
+        return BatchResult(refused=1, size=row.size)
 
     def _run_job(self, job: Job, standing: Standing) -> Record:
         """Restore, and try again when disk or network stumble."""
@@ -180,6 +190,30 @@ def standing_of(row: Row, job: Job, wanted: Recipe) -> Standing:
     return Standing("ours" if row.owned or (result_is_ours and residual_is_ours) else "foreign")
 
 
+def refused_before(job: Job, wanted: Recipe) -> Record | None:
+    """Return the record in quarantine if the quality plan has refused this very job."""
+    record = _refused(job)
+    if record is None or not record.refused or recipe_of(record) != wanted:
+        return None
+    return record if sha256_of(job.source) == record.source.sha256 else None
+
+
+def remove_refused(job: Job) -> None:
+    """Take what was refused of this file before out of quarantine, if it still is what was put there."""
+    record = _refused(job)
+    if record is None or job.quarantine is None:
+        return
+    for path, state in ((residual_path(job.quarantine), record.residual), (job.quarantine, record.result)):
+        if state is not None and path.is_file() and sha256_of(path) == state.sha256:
+            path.unlink()
+    if not job.quarantine.exists():  # the record last: what a killed run leaves is found by it
+        record_path(job.quarantine).unlink()
+
+
+def _refused(job: Job) -> Record | None:
+    return None if job.quarantine is None else _read_record(job.quarantine)
+
+
 def _is_finished(record: Record, job: Job, wanted: Recipe) -> bool:
     if recipe_of(record) != wanted or sha256_of(job.source) != record.source.sha256:
         return False
@@ -188,11 +222,13 @@ def _is_finished(record: Record, job: Job, wanted: Recipe) -> bool:
     return record.residual is not None and job.residual.is_file() and sha256_of(job.residual) == record.residual.sha256
 
 
-def _adopted(row: Row, job: Job, standing: Standing) -> Done:
+def _adopted(row: Row, result: Path, record: Record) -> Done:
     """Return what a row learns from a finished result, with the times that the files have now."""
-    assert standing.record is not None
-    done = Done.of(standing.record)
-    return replace(done, mtime_ns=row.mtime_ns, output_mtime_ns=job.result.stat().st_mtime_ns)
+    try:
+        written = result.stat().st_mtime_ns
+    except FileNotFoundError:  # taken out of quarantine
+        written = record.result.mtime_ns
+    return replace(Done.of(record), mtime_ns=row.mtime_ns, output_mtime_ns=written)
 
 
 def _read_record(result: Path) -> Record | None:

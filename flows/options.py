@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import math
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from flows.settings import Archive
 
 # Options that stand for a setting: of the batch, and of what is done to each recording.
-_SETTINGS = ("device", "residual", "pictures", "force", "recheck")
+_SETTINGS = ("device", "residual", "pictures", "force", "recheck", "retry_refused")
 _RESTORE_SETTINGS = {"strength": "strength_db"}
 
 
@@ -24,6 +25,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--residual", action=switch, help="also write what was removed")
     parser.add_argument("--pictures", action=switch, help="also draw spectrograms before and after")
     parser.add_argument("--force", action=switch, help="do everything again, and replace what is there")
+    parser.add_argument("--retry-refused", action=switch, help="do again what the quality plan has refused")
     parser.add_argument("--recheck", action=switch, help="also read again what earlier runs have written")
 
 
@@ -34,9 +36,12 @@ def archive_of(options: argparse.Namespace) -> Archive:
         AudioRestoreError: settings, source, destination, model or device are not usable.
     """
     from audiorestore.config import find_config, read_yaml
+    from audiorestore.errors import ConfigError
     from flows.settings import Archive
     from flows.work import check
 
+    if options.strength is not None and not 0 <= options.strength < math.inf:
+        raise ConfigError(f"--strength: expected a number from 0 up, found {options.strength:g}")
     path = find_config("batch", options.config)
     settings = read_yaml(path)
     given = {name: value for name in _SETTINGS if (value := getattr(options, name)) is not None}

@@ -57,14 +57,15 @@ def _follow(destination: Path, before: int, bars: Progress, ended: threading.Eve
 def _show(
     bars: Progress, bar: TaskID, first: Mapping[Status, Count], counts: Mapping[Status, Count], seconds: float
 ) -> None:
-    done, failed = counts.get("done", Count()), counts.get("failed", Count())
+    done, refused, failed = (counts.get(status, Count()) for status in ("done", "refused", "failed"))
     sound = done.audio_seconds - first.get("done", Count()).audio_seconds
     bars.update(
         bar,
         description="restore",
         total=sum(count.size for count in counts.values()),
-        completed=done.size + failed.size,
-        files=f"{done.files + failed.files}/{sum(count.files for count in counts.values())} files"
+        completed=done.size + refused.size + failed.size,
+        files=f"{done.files + refused.files + failed.files}/{sum(count.files for count in counts.values())} files"
+        + (f", {refused.files} refused" if refused.files else "")
         + (f", {failed.files} failed" if failed.files else ""),
         sound=f"{sound / 3600:.2f} h, {sound / max(seconds, 1.0):.1f} x real time",
     )

@@ -29,6 +29,7 @@ from flows.work import Pace
 T = TypeVar("T")
 
 COMPLETED_WITH_FAILURES = "Completed with failures"
+COMPLETED_WITH_REFUSALS = "Completed with refusals"
 _ROWS = 500  # of a table that people look at
 
 
@@ -54,15 +55,16 @@ def restore_archive(source: str, destination: str, config: dict[str, Any] | None
         config: settings (`flows.settings.BatchConfig`); the shipped default without it.
 
     Returns:
-        Completed; Completed with failures; or Failed, if more files failed than ``allowed_failures`` allows.
+        Completed; Completed with refusals, if the quality plan refused some; Completed with failures; or Failed, if
+        more files failed than ``allowed_failures`` allows.
     """
     archive = Archive.of(source, destination, config)
     work.check(archive)
     started = time.monotonic()
     plan = plan_archive(archive)
     get_run_logger().info(
-        f"run {plan.run}: {plan.found} files found, {plan.unchanged} done before, {plan.pending} to do, "
-        f"{plan.held} in work elsewhere"
+        f"run {plan.run}: {plan.found} files found, {plan.unchanged} done before, {plan.refused} refused before, "
+        f"{plan.pending} to do, {plan.held} in work elsewhere"
     )
     runner: ThreadPoolTaskRunner[Any] = ThreadPoolTaskRunner(max_workers=archive.config.threads)
     with runner:
@@ -100,6 +102,8 @@ def final_state(summary: Summary, allowed_failures: float) -> State[Any]:
     message = summary.lines()[0]
     if summary.good:
         return Completed(message=message, data=summary)
+    if summary.complete:
+        return Completed(name=COMPLETED_WITH_REFUSALS, message=message, data=summary)
     if summary.failure_ratio <= allowed_failures:
         return Completed(name=COMPLETED_WITH_FAILURES, message=message, data=summary)
     return Failed(message=message, data=TooManyFailuresError(summary))
@@ -121,7 +125,7 @@ def summary_of(state: State[Any]) -> Summary:
 
 def publish(summary: Summary, table: list[dict[str, Any]]) -> None:
     """Show the outcome in Prefect: numbers, and a table of files in which those that failed come first."""
-    numbers = {name: value for name, value in vars(summary).items() if name not in ("failures", "problems")}
+    numbers = {name: value for name, value in vars(summary).items() if name not in ("failures", "refusals", "problems")}
     create_table_artifact(key="restoration-summary", table=[numbers], description=summary.lines()[0])
     create_table_artifact(key="restoration-files", table=table, description=f"at most {_ROWS} files, failures first")
     if not summary.good:

@@ -28,6 +28,7 @@ class BatchConfig:
         pictures: also draw spectrograms before and after, as ``NAME.png``.
         force: do everything again, and replace results, whoever wrote them.
         recheck: read the results of earlier runs again too, and compare their hashes.
+        retry_refused: do again what the quality plan has refused.
         concurrency: files in work at a time; ``auto`` is one for each core, as a short file keeps only one busy.
         files_per_task, seconds_per_task: a task ends after as many files, or about as many seconds of work; a file
             that takes longer alone is a task of its own.
@@ -46,6 +47,7 @@ class BatchConfig:
     pictures: bool = False
     force: bool = False
     recheck: bool = False
+    retry_refused: bool = False
     concurrency: int | Literal["auto"] = "auto"
     files_per_task: int = 64
     seconds_per_task: float = 120.0

@@ -11,15 +11,15 @@ import os
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
 from audiorestore.audio.partfile import describe
 from audiorestore.audio.storage import plan_outputs, scan
-from audiorestore.errors import ConfigError, InputError, printable
+from audiorestore.errors import ConfigError, FileError, InputError, OutputError, printable
 from audiorestore.records.lease import Owner
-from audiorestore.records.ledger import Found, Ledger, Row
+from audiorestore.records.ledger import Found, Ledger, Row, Status
 from audiorestore.records.record import residual_path
 from flows.one_file import Report, Worker, job_of, loaded_restorer, recipe_of_batch, remove_parts
 from flows.outcome import BatchResult, Failure, Plan, Summary
@@ -53,7 +53,7 @@ def check(archive: Archive) -> None:
     """Find out what is wrong with a batch as a whole before anything is begun, and load the network.
 
     Raises:
-        InputError: there is no such source. ConfigError: the destination cannot be one.
+        InputError: there is no such source. ConfigError: the destination cannot be one. OutputError: it is read-only.
         CheckpointError: no such model. DependencyError: no such device.
     """
     if not archive.source.exists():
@@ -61,6 +61,9 @@ def check(archive: Archive) -> None:
     destination = printable(os.fspath(archive.destination))
     if archive.destination.exists() and not archive.destination.is_dir():
         raise ConfigError(f"{destination}: expected a folder for the results, found a file")
+    above = next(path for path in (archive.destination, *archive.destination.parents) if path.exists())
+    if not os.access(above, os.W_OK):
+        raise OutputError(archive.destination, expected="a folder that can be written to", found="a read-only one")
     if archive.destination.exists() and archive.destination.samefile(archive.source):
         raise ConfigError(f"{destination}: expected another folder than the source's, found the same")
     loaded_restorer(archive.config.restore, archive.config.device)
@@ -70,7 +73,7 @@ def plan(archive: Archive) -> Plan:
     """Search the source, compare it with the ledger, enter what is to be done, and clear up after dead processes.
 
     Raises:
-        OutputError: the destination cannot be written to, or two sources would have the same result.
+        OutputError: the destination cannot be written to.
     """
     config = archive.config
     with Ledger(archive.destination) as ledger:
@@ -82,10 +85,11 @@ def plan(archive: Archive) -> Plan:
             recipe_of_batch(archive),
             force=config.force,
             recheck=config.recheck,
+            retry_refused=config.retry_refused,
             max_crashes=config.max_crashes,
             on_stale=lambda row: remove_parts(job_of(archive, row)),
         )
-    return Plan(run, planned.found, planned.unchanged, planned.pending, planned.held, problems)
+    return Plan(run, planned.found, planned.unchanged, planned.refused, planned.pending, planned.held, problems)
 
 
 def todo(archive: Archive, run: int) -> list[tuple[str, int]]:
@@ -152,7 +156,7 @@ def summarise(archive: Archive, planned: Plan, result: BatchResult, *, seconds: 
     with Ledger(archive.destination) as ledger:
         counts = {status: count.files for status, count in ledger.counts(planned.run).items()}
         rows = ledger.report(planned.run, MOST_FAILURES)
-    failed, done = counts.get("failed", 0), counts.get("done", 0)
+    done, refused, failed = (counts.get(status, 0) for status in ("done", "refused", "failed"))
     return Summary(
         run=planned.run,
         found=planned.found,
@@ -160,11 +164,13 @@ def summarise(archive: Archive, planned: Plan, result: BatchResult, *, seconds: 
         restored=result.restored,
         adopted=result.adopted,
         unchanged=planned.unchanged,
+        refused=refused,
         failed=failed,
-        left=max(planned.found - done - failed, 0),  # a later run may count files that this one never saw
+        left=max(planned.found - done - refused - failed, 0),  # a later run may count files that this one never saw
         audio_seconds=result.audio_seconds,
         seconds=round(seconds, 3),
-        failures=tuple(Failure(printable(row.source), row.error or "") for row in rows if row.status == "failed"),
+        failures=_named(rows, "failed"),
+        refusals=_named(rows, "refused"),
         problems=planned.problems,
     )
 
@@ -176,20 +182,22 @@ def table(archive: Archive, run: int, limit: int) -> list[dict[str, Any]]:
 
 
 def _find(archive: Archive) -> tuple[list[Found], tuple[str, ...]]:
-    """Return the sources and where their results go, and a line for each that could not be looked at."""
+    """Return the sources and where their results go, and a line for each that could not be looked at or named."""
     searched = scan([archive.source], exclude=archive.destination)
-    problems = list(searched.problems)
+    relative = {item.path: item.relative for item in searched.files}
+    outputs = plan_outputs(searched.files, archive.destination)
+    problems: list[FileError] = [*searched.problems, *outputs.problems]
     found = []
-    for item, planned in zip(searched.files, plan_outputs(searched.files, archive.destination), strict=True):
+    for planned in outputs.files:
         output = planned.result.relative_to(archive.destination)
         try:
-            status = item.path.stat()
+            status = planned.source.stat()
         except OSError as error:
-            problems.append(InputError(item.path, expected="a file that can be read", found=describe(error)))
+            problems.append(InputError(planned.source, expected="a file that can be read", found=describe(error)))
             continue
         found.append(
             Found(
-                source=os.fspath(item.relative),
+                source=os.fspath(relative[planned.source]),
                 size=status.st_size,
                 mtime_ns=status.st_mtime_ns,
                 output=os.fspath(output),
@@ -199,8 +207,12 @@ def _find(archive: Archive) -> tuple[list[Found], tuple[str, ...]]:
     return found, tuple(str(problem) for problem in problems)
 
 
+def _named(rows: Iterable[Row], status: Status) -> tuple[Failure, ...]:
+    return tuple(Failure(printable(row.source), row.error or "") for row in rows if row.status == status)
+
+
 def _shown(row: Row) -> dict[str, Any]:
-    change = json.loads(row.measures)["change"] if row.measures and row.status == "done" else {}
+    change = json.loads(row.measures)["change"] if row.measures and row.status in ("done", "refused") else {}
     return {
         "file": printable(row.source),
         "status": row.status,
@@ -220,7 +232,8 @@ def _kept_leases(archive: Archive, owner: Owner) -> Iterator[None]:
     def renew() -> None:
         with Ledger(archive.destination) as ledger:
             while not ended.wait(lease_seconds / 4):
-                ledger.renew(owner, lease_seconds=lease_seconds)
+                with suppress(OutputError):  # a full disk may have room again the next time
+                    ledger.renew(owner, lease_seconds=lease_seconds)
 
     thread = threading.Thread(target=renew, name="lease", daemon=True)
     thread.start()

@@ -177,3 +177,25 @@ def test_a_file_error_says_everything_on_one_line_and_survives_pickling(name: st
     copy = pickle.loads(pickle.dumps(error))
     assert (type(copy), copy.path, str(copy)) == (kind, name, str(error))
     assert isinstance(copy, AudioRestoreError)
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "line"),
+    [
+        ("strength_db: 3\ndehum: false\nstrength_db: 30\n", "'strength_db'", 3),
+        ("chunks:\n  batch: 8\n  batch: 4\n", "'batch'", 3),
+        ('{"a": 1,\n "a": 2}', "'a'", 2),
+        ("- {b: 1}\n- c: [{d: 1, d: 2}]\n", "'d'", 2),
+    ],
+)
+def test_a_setting_that_stands_twice_is_named_with_its_line(tmp_path, text, key, line):
+    path = tmp_path / "twice.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=f"twice.yaml: .*the setting {key} a second time in line {line}$"):
+        read_yaml(path)
+
+
+def test_settings_of_another_mapping_may_be_overridden(tmp_path):
+    path = tmp_path / "merged.yaml"
+    path.write_text("base: &base {a: 1, b: 2}\nown: {<<: *base, b: 3}\n")
+    assert read_yaml(path)["own"] == {"a": 1, "b": 3}

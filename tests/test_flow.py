@@ -8,6 +8,7 @@ import json
 import multiprocessing
 import os
 import random
+import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -111,13 +112,88 @@ def test_folders_and_names_are_kept_and_sources_left_alone(archive):
 def test_a_refused_result_costs_its_row_and_stands_in_quarantine(archive):
     strict = QcPlan("strict", {"noise_removed_db": Limit(fail=-1000.0)})
     archive = configured(archive, restore=replace(archive.config.restore, quality=strict))
-    lines = []
-    for _ in range(2):
-        summary = run(archive, lines.append)
-        assert (summary.done, summary.failed) == (0, len(NAMES))
+    lines: list[str] = []
+    summary = run(archive, lines.append)
+    assert (summary.done, summary.refused, summary.failed, summary.left) == (0, len(NAMES), 0, 0)
+    assert (summary.complete, summary.good) == (True, False)
     assert "within the quality plan strict, found one that is not" in lines[0]
+    assert sorted(lines) == sorted(refusal.error for refusal in summary.refusals)
     expected = {f"quarantine/{name}{suffix}" for name in NAMES for suffix in ("", ".restoration.json")}
     assert set(files(archive.destination)) == expected
+
+
+@pytest.fixture
+def refused(archive) -> Archive:
+    """An archive of which the quality plan has refused one recording: the only one that is loud."""
+    loud = noise(RATE // 2, seed=5, level=0.3).numpy()
+    soundfile.write(archive.source / NAMES[5], loud, RATE, subtype="PCM_16")
+    strict = QcPlan("strict", {"true_peak_dbtp": Limit(fail=-3.0)})
+    archive = configured(archive, restore=replace(archive.config.restore, quality=strict), residual=True)
+    summary = run(archive)
+    assert (summary.done, summary.refused) == (5, 1)
+    return archive
+
+
+IN_QUARANTINE = {f"quarantine/{NAMES[5]}{tail}" for tail in ("", ".residual.wav", ".restoration.json")}
+
+
+def quarantined(archive: Archive) -> set[str]:
+    return {name for name in files(archive.destination) if NAMES[5] in name}
+
+
+@pytest.mark.parametrize("loss", ["nothing", "time", "ledger", "rebuilt", "result"])
+def test_what_was_refused_is_not_done_again(refused, loss):
+    if loss == "time":
+        os.utime(refused.source / NAMES[5], ns=(1, 1))
+    elif loss == "ledger":
+        for path in (refused.destination / ".audiorestore").iterdir():
+            path.unlink()
+    elif loss == "rebuilt":
+        assert rebuild(refused.destination) == ()
+    elif loss == "result":
+        shutil.rmtree(refused.destination / "quarantine")
+    before = stamps(refused.destination)
+    for _ in range(2):
+        summary = run(refused)
+        assert (summary.restored, summary.done, summary.refused, summary.failed) == (0, 5, 1, 0)
+        assert stamps(refused.destination) == before
+    assert "true_peak_dbtp" in summary.refusals[0].error
+
+
+@pytest.mark.parametrize("change", ["source", "settings", "retry", "force"])
+def test_what_was_refused_is_done_again_where_there_is_a_reason(refused, change):
+    before = stamps(refused.destination)
+    if change == "source":
+        soundfile.write(refused.source / NAMES[5], noise(RATE, seed=9, level=0.3).numpy(), RATE, subtype="PCM_16")
+    settings = {
+        "source": {},
+        "settings": {"restore": replace(refused.config.restore, strength_db=3.0)},
+        "retry": {"retry_refused": True},
+        "force": {"force": True},
+    }
+    summary = run(configured(refused, **settings[change]))
+    assert (summary.done, summary.refused) == (5, 1)
+    assert quarantined(refused) == IN_QUARANTINE
+    assert stamps(refused.destination)[f"quarantine/{NAMES[5]}"] != before[f"quarantine/{NAMES[5]}"]
+
+
+def test_what_is_no_longer_refused_leaves_quarantine_and_what_is_refused_now_its_place(refused):
+    lenient = configured(refused, restore=replace(refused.config.restore, quality=QcPlan()))
+    in_place = {name.removeprefix("quarantine/") for name in IN_QUARANTINE}
+    for archive, expected in ((lenient, in_place), (refused, IN_QUARANTINE), (lenient, in_place)):
+        summary = run(archive)
+        assert (summary.failed, summary.done + summary.refused) == (0, 6)
+        assert quarantined(archive) == expected
+
+
+def test_a_refused_result_that_is_moved_to_its_place_is_accepted(refused):
+    for name in IN_QUARANTINE:
+        (refused.destination / name).rename(refused.destination / name.removeprefix("quarantine/"))
+    for counts in ((1, 5, 0), (0, 6, 0)):
+        summary = run(refused)
+        assert (summary.adopted, summary.unchanged, summary.refused) == counts
+    assert rebuild(refused.destination) == ()
+    assert run(refused).unchanged == 6
 
 
 def test_a_second_run_does_nothing(archive):
@@ -458,7 +534,7 @@ def test_wrong_settings_are_named(settings, message):
         (["source", "source"], "expected another folder than the source's"),
         (["source", "source/a/0.wav"], "expected a folder for the results, found a file"),
         (["source", "results", "--config", "none"], "none: expected a YAML file"),
-        (["source", "results", "--strength", "-1"], "strength_db: expected a number from 0 up"),
+        (["source", "results", "--strength", "-1"], "error: --strength: expected a number from 0 up"),
         (["source", "results", "--device", "toaster"], "device: expected auto, cpu, cuda"),
     ],
 )

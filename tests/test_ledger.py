@@ -344,7 +344,7 @@ def test_rebuild_replaces_a_file_that_is_no_ledger(tmp_path):
 def test_a_ledger_of_another_version_is_refused(ledger):
     with sqlite3.connect(ledger.path) as connection:
         connection.execute("PRAGMA user_version = 99")
-    with pytest.raises(InputError, match="expected a ledger of version 1, found version 99"):
+    with pytest.raises(InputError, match="expected a ledger of version 2 \\(it can be rebuilt\\), found version 99"):
         Ledger(ledger.destination)
 
 

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from audiorestore.audio.partfile import PartFile
-from audiorestore.audio.storage import FoundFile, Planned, plan_outputs, scan
-from audiorestore.errors import OutputError
+from audiorestore.audio.storage import FoundFile, Outputs, Planned, plan_output, plan_outputs, scan
+from audiorestore.errors import ConfigError
 
 
 def make(folder, *names):
@@ -90,8 +90,9 @@ def test_results_into_the_source_are_refused_rather_than_nothing_found(tmp_path)
     make(tmp_path, "a.wav")
     found = scan([tmp_path], exclude=tmp_path)
     assert relative(found) == ["a.wav"]
-    with pytest.raises(OutputError):
-        plan_outputs(found.files, tmp_path)
+    outputs = plan_outputs(found.files, tmp_path)
+    assert not outputs.files
+    assert "found a source" in str(outputs.problems[0])
 
 
 def test_odd_names(tmp_path):
@@ -100,40 +101,57 @@ def test_odd_names(tmp_path):
     assert sorted(relative(scan([tmp_path]))) == sorted(names)
 
 
+def results(found, out):
+    """Return the results as they stand below ``out``."""
+    outputs = plan_outputs(found.files, out)
+    assert not outputs.problems
+    return [item.result.relative_to(out).as_posix() for item in outputs.files]
+
+
 def test_places_and_names_are_kept(tmp_path):
     make(tmp_path / "in", "a.wav", "b/a.wav")
-    plan = plan_outputs(scan([tmp_path / "in"]).files, tmp_path / "out")
-    assert plan == [
+    outputs = plan_outputs(scan([tmp_path / "in"]).files, tmp_path / "out")
+    planned = (
         Planned(tmp_path / "in" / "a.wav", tmp_path / "out" / "a.wav"),
         Planned(tmp_path / "in" / "b" / "a.wav", tmp_path / "out" / "b" / "a.wav"),
-    ]
+    )
+    assert outputs == Outputs(planned, ())
 
 
-def test_what_cannot_be_written_is_named_for_what_is_written(tmp_path):
+def test_what_cannot_be_written_keeps_its_name_and_is_called_what_is_written(tmp_path):
     make(tmp_path, "film.mp4", "song.M4A", "radio.mp2", "tape.wav")
-    names = [item.result.name for item in plan_outputs(scan([tmp_path]).files, tmp_path / "out")]
-    assert names == ["film.flac", "radio.mp3", "song.flac", "tape.wav"]
+    names = ["film.mp4.flac", "radio.mp2.mp3", "song.M4A.flac", "tape.wav"]
+    assert results(scan([tmp_path]), tmp_path / "out") == names
 
 
 @pytest.mark.parametrize("out", ["new.wav", "new.FLAC"])
 def test_one_file_may_get_a_name(tmp_path, out):
     make(tmp_path, "a.wav")
-    (item,) = plan_outputs(scan([tmp_path / "a.wav"]).files, tmp_path / out)
+    (item,) = plan_output(scan([tmp_path / "a.wav"]).files[0], tmp_path / out).files
     assert item.result == tmp_path / out
 
 
-def test_a_folder_may_be_called_like_a_file(tmp_path):
+@pytest.mark.parametrize("out", ["out.wav", "out.txt", "out"])
+def test_a_folder_may_be_called_like_a_file(tmp_path, out):
     make(tmp_path, "a.wav")
-    (tmp_path / "out.wav").mkdir()
-    (item,) = plan_outputs(scan([tmp_path / "a.wav"]).files, tmp_path / "out.wav")
-    assert item.result == tmp_path / "out.wav" / "a.wav"
+    (tmp_path / out).mkdir()
+    (item,) = plan_output(scan([tmp_path / "a.wav"]).files[0], tmp_path / out).files
+    assert item.result == tmp_path / out / "a.wav"
 
 
-@pytest.mark.parametrize("names", [("x/a.wav", "y/a.wav"), ("x/a.flac", "y/a.m4a")])
-def test_two_sources_never_share_a_result(tmp_path, names):
-    make(tmp_path, *names)
-    with pytest.raises(OutputError, match=r"x/a\..* and .*y/a\."):
-        plan_outputs(scan([tmp_path / "x", tmp_path / "y"]).files, tmp_path / "out")
+def test_a_name_of_no_format_is_no_new_folder(tmp_path):
+    make(tmp_path, "a.wav")
+    for out in ("out.txt", "out.m4a"):
+        with pytest.raises(ConfigError, match=f"{out}: expected a folder that is there, or a name"):
+            plan_output(scan([tmp_path / "a.wav"]).files[0], tmp_path / out)
+
+
+def test_two_sources_of_one_name_are_set_apart_and_others_go_on(tmp_path):
+    make(tmp_path, "x/a.wav", "y/a.wav", "y/b.wav")
+    outputs = plan_outputs(scan([tmp_path / "x", tmp_path / "y"]).files, tmp_path / "out")
+    assert [item.result.name for item in outputs.files] == ["b.wav"]
+    assert len(outputs.problems) == 2
+    assert "x/a.wav and" in str(outputs.problems[0])
 
 
 @pytest.mark.parametrize("out", [".", "x/..", "link"])
@@ -142,22 +160,17 @@ def test_results_never_take_the_place_of_sources(tmp_path, out):
     (tmp_path / "x").mkdir()
     (tmp_path / "link").symlink_to(tmp_path)
     found = scan([tmp_path / "a.wav", tmp_path / "b.wav"]).files
-    with pytest.raises(OutputError, match="found a source"):
-        plan_outputs(found, tmp_path / out)
-    with pytest.raises(OutputError, match="found a source"):
-        plan_outputs(found[:1], tmp_path / out / "a.wav")
-
-
-def test_a_renamed_result_does_not_replace_another_source(tmp_path):
-    make(tmp_path, "a.m4a", "a.flac")
-    with pytest.raises(OutputError, match="found a source"):
-        plan_outputs(scan([tmp_path]).files[1:] + scan([tmp_path / "a.flac"]).files, tmp_path)
+    outputs = (plan_outputs(found, tmp_path / out), plan_output(found[0], tmp_path / out / "a.wav"))
+    for refused in outputs:
+        assert not refused.files
+        assert all("found a source" in str(problem) for problem in refused.problems)
 
 
 @settings(deadline=None)
 @given(st.lists(st.text("ab/.", min_size=1, max_size=6).map(lambda name: Path(f"r/{name}x.wav")), max_size=12))
 def test_a_plan_has_as_many_results_as_sources(names):
     found = [FoundFile(Path("/in", name), name) for name in dict.fromkeys(names) if ".." not in name.parts]
-    plan = plan_outputs(found, Path("/out"))
-    assert len({os.path.realpath(item.result) for item in plan}) == len(found)
-    assert all(Path("/out") in item.result.parents for item in plan)
+    outputs = plan_outputs(found, Path("/out"))
+    assert not outputs.problems
+    assert len({os.path.realpath(item.result) for item in outputs.files}) == len(found)
+    assert all(Path("/out") in item.result.parents for item in outputs.files)

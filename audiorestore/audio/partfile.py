@@ -10,16 +10,17 @@ import contextlib
 import errno
 import os
 import secrets
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
 
+from audiorestore.audio.naming import LONGEST_NAME, cut_name
 from audiorestore.errors import OutputError
 
 PART_SUFFIX = ".part"
 _MOVE_BYTES = 2**20
-_LONGEST_NAME = 255  # bytes, on every common file system
 FileNumber = tuple[int, int]  # of the device, and of the file on it
 _NO_HARD_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EMLINK, errno.ENOSYS, errno.EXDEV)
 
@@ -37,7 +38,7 @@ class PartFile:
         force: replace a file of that name; otherwise an existing one is an error, also if another
             process creates it in between.
         source: a file that must never be replaced, whatever ``force`` says and under whatever name
-            (symbolic or hard link).
+            (symbolic or hard link). The new file gets its permissions, and has no wider ones before.
 
     Raises:
         OutputError: the name is taken or is the source's, or the folder is missing or cannot be written to.
@@ -49,7 +50,8 @@ class PartFile:
         self._source = source
         with self._system_errors("a folder that can be written to"):
             self._check_free()
-            self.part = _create_part(path)
+            self._mode = None if source is None else _permissions(source)
+            self.part = _create_part(path, 0o666 if self._mode is None else self._mode & 0o666 | 0o600)
 
     def __enter__(self) -> Self:
         return self
@@ -68,6 +70,10 @@ class PartFile:
         with self._system_errors("to finish the file"):
             _sync(self.part)
             self._check_free()
+            if self._mode is not None:
+                # Some file systems have no permissions, or none that we may set.
+                with contextlib.suppress(PermissionError, NotImplementedError):
+                    self.part.chmod(self._mode)
             if self._force:
                 self.part.replace(self.path)
             else:
@@ -143,12 +149,20 @@ def describe(error: OSError) -> str:
     return (error.strerror or str(error)).lower()
 
 
-def _create_part(path: Path) -> Path:
-    """Create an empty hidden file beside ``path``, with the permissions that any new file gets."""
+def _permissions(source: Path) -> int | None:
+    """Return who may read, write and execute a file; its owner may read in any case. None if it is not there."""
+    try:
+        return stat.S_IMODE(source.stat().st_mode) & 0o777 | stat.S_IRUSR
+    except OSError:
+        return None
+
+
+def _create_part(path: Path, mode: int) -> Path:
+    """Create an empty hidden file beside ``path``, with these permissions at most (the umask takes some away)."""
     tail = f".{secrets.token_hex(4)}{PART_SUFFIX}"
-    name = os.fsdecode(os.fsencode(path.name)[: _LONGEST_NAME - len(tail) - 1])
+    name = cut_name(path.name, LONGEST_NAME - len(tail) - 1)
     part = path.with_name(f".{name}{tail}")
-    os.close(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
+    os.close(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode))
     return part
 
 

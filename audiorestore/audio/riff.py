@@ -231,6 +231,29 @@ def append_chunks(
         _set_size(file, layout, target)
 
 
+def put_chunk(path: Path, chunk: Chunk | bytes, content: bytes) -> None:
+    """Put content into a WAV file in the place of a chunk, or at the end as a new one of that name.
+
+    Raises:
+        OutputError: the file would outgrow the sizes in its header.
+    """
+    layout = read_layout(path)
+    assert layout is not None
+    dialect = _dialect(layout)
+    with path.open("r+b") as file:
+        if isinstance(chunk, bytes):
+            file.seek(0, os.SEEK_END)
+            _pad(file, dialect)
+            start, name = file.tell(), chunk
+        else:
+            start, name = chunk.offset - dialect.head.size, chunk.name
+            stop = min(_next_position(file, chunk.end, dialect), layout.file_size)
+            shift_bytes(file, stop, start + dialect.head.size + len(content) + len(content) % 2 - stop)
+        file.seek(start)
+        file.write(dialect.head.pack(name, len(content)) + content + bytes(len(content) % 2))
+        _set_size(file, layout, path)
+
+
 def set_aiff_length(path: Path, n_samples: int, frame_bytes: int) -> None:
     """Write the true length into an AIFF file: libsndfile counts the pad byte after an odd number as sound."""
     layout = read_layout(path)

@@ -9,19 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from audiorestore.audio.formats import CONTAINERS
+from audiorestore.audio.naming import SOUND_SUFFIXES, result_names
 from audiorestore.audio.partfile import describe
-from audiorestore.errors import InputError, OutputError, printable
-
-# Suffixes of sound that can be read but not written in the same format, and what the result is called instead.
-_RENAMED = {
-    **dict.fromkeys((".mp1", ".mp2", ".mpga"), ".mp3"),
-    **dict.fromkeys(
-        (".aac", ".ac3", ".amr", ".ape", ".dsf", ".m4a", ".m4b", ".mka", ".paf", ".tta", ".wma", ".wv"), ".flac"
-    ),
-    **dict.fromkeys((".avi", ".flv", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm", ".wmv"), ".flac"),
-}
-# MATLAB files may hold sound, but mostly hold something else: only when they are named.
-SOUND_SUFFIXES = (frozenset(CONTAINERS) | frozenset(_RENAMED)) - {".mat"}
+from audiorestore.errors import ConfigError, InputError, OutputError, printable
 
 
 @dataclass(frozen=True)
@@ -49,6 +39,14 @@ class Planned:
     result: Path
 
 
+@dataclass(frozen=True)
+class Outputs:
+    """What is to be made of which source, and an error for each source that can have no name of its own."""
+
+    files: tuple[Planned, ...]
+    problems: tuple[OutputError, ...]
+
+
 def scan(sources: Sequence[Path], *, exclude: Path | None = None) -> Scan:
     """Search files and folders, folders with all that is below them, in the order of their names.
 
@@ -65,39 +63,46 @@ def scan(sources: Sequence[Path], *, exclude: Path | None = None) -> Scan:
     return Scan(tuple(search.files.values()), search.skipped, tuple(search.problems))
 
 
-def plan_outputs(found: Sequence[FoundFile], out: Path) -> list[Planned]:
-    """Name the result of each file: the same place and name below ``out``.
+def plan_outputs(found: Sequence[FoundFile], out: Path) -> Outputs:
+    """Name the result of each file: the same place below ``out``, and the same name (see `naming`)."""
+    names = result_names([item.relative for item in found], out)
+    return _told_apart([Planned(item.path, out / name) for item, name in zip(found, names, strict=True)])
 
-    One single file may go to an ``out`` that is a file name with a suffix of sound. Formats that cannot be
-    written get the suffix of what is written instead: FLAC for the sound of films, MP3 for MPEG layer II.
+
+def plan_output(found: FoundFile, out: Path) -> Outputs:
+    """Name the result of one single file that somebody named: ``out`` may be a file name, with a suffix of sound.
 
     Raises:
-        OutputError: two files would have the same result, or a result would replace one of the sources.
+        ConfigError: ``out`` has another suffix, and is no folder.
     """
-    if len(found) == 1 and out.suffix.lower() in CONTAINERS and not out.is_dir():
-        plan = [Planned(found[0].path, out)]
-    else:
-        plan = [Planned(item.path, out / _result_name(item.relative)) for item in found]
-    _refuse_collisions(plan)
-    return plan
+    if out.is_dir() or not out.suffix:
+        return plan_outputs([found], out)
+    if out.suffix.lower() not in CONTAINERS:
+        known = ", ".join(CONTAINERS)
+        raise ConfigError(
+            f"{printable(os.fspath(out))}: expected a folder that is there, or a name with the suffix of a format that "
+            f"can be written ({known}), found {printable(out.suffix)}"
+        )
+    return _told_apart([Planned(found.path, out)])
 
 
-def _result_name(relative: Path) -> Path:
-    suffix = _RENAMED.get(relative.suffix.lower())
-    return relative.with_suffix(suffix) if suffix else relative
-
-
-def _refuse_collisions(plan: Sequence[Planned]) -> None:
+def _told_apart(plan: Sequence[Planned]) -> Outputs:
+    """Set apart what would have the name of a source, or the same name as another result."""
     sources = {_canonical(item.source) for item in plan}
-    taken: dict[Path, Path] = {}
+    owners: dict[Path, list[Path]] = {}
+    for item in plan:
+        owners.setdefault(_canonical(item.result), []).append(item.source)
+    outputs, problems = [], []
     for item in plan:
         result = _canonical(item.result)
+        both = " and ".join(printable(os.fspath(path)) for path in owners[result])
         if result in sources:
-            raise OutputError(item.result, expected="a name that is no source's", found="a source")
-        other = taken.setdefault(result, item.source)
-        if other != item.source:
-            both = " and ".join(printable(os.fspath(path)) for path in (other, item.source))
-            raise OutputError(item.result, expected="one source for each result", found=both)
+            problems.append(OutputError(item.result, expected="a name that is no source's", found="a source"))
+        elif len(owners[result]) > 1:
+            problems.append(OutputError(item.result, expected="one source for each result", found=both))
+        else:
+            outputs.append(item)
+    return Outputs(tuple(outputs), tuple(problems))
 
 
 def _canonical(path: Path) -> Path:

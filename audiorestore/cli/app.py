@@ -16,7 +16,9 @@ from audiorestore.cli.console import complain
 from audiorestore.cli.damage import damage
 from audiorestore.cli.doctor import doctor
 from audiorestore.cli.exits import ExitCode, exit_code
+from audiorestore.cli.marks import marks
 from audiorestore.cli.models import models
+from audiorestore.cli.package import package
 from audiorestore.cli.replay import replay
 from audiorestore.cli.restore import restore
 from audiorestore.cli.score import score
@@ -72,6 +74,8 @@ app.command()(restore)
 app.command(add_help_option=False, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(batch)
 app.command()(replay)
 app.command()(verify)
+app.command()(package)
+app.command()(marks)
 app.command()(score)
 app.command()(damage)
 app.command()(train)

@@ -1,4 +1,4 @@
-"""Packages of restored files: what commands that make them share."""
+"""``audiorestore package``, and what it shares with other commands that make packages of restored files."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from audiorestore.cli.console import messages
-from audiorestore.errors import ConfigError, printable
+from audiorestore.cli.console import messages, print_json
+from audiorestore.cli.options import ForceOption, JsonOption
+from audiorestore.errors import ConfigError, InputError, printable
 
 if TYPE_CHECKING:
+    from audiorestore.records.bag import Bag
     from audiorestore.records.package import BagProfile
 
 PackageOption = Annotated[
@@ -48,7 +50,38 @@ class Packaging:
         made = package_bag(
             folder, bag_path(self.out), results=results, profile=self.profile, info=self.info, force=self.force
         )
-        messages().print(f"{printable(str(made.path))}: {made.n_files} files, {made.size} bytes", markup=False)
+        _say(made)
+
+
+def package(
+    folder: Annotated[Path, typer.Argument(help="Folder of restored files, as a batch leaves it.", metavar="FOLDER")],
+    out: Annotated[
+        Path | None, typer.Option("--output", "-o", help="The bag; without it, FOLDER.bag.", metavar="BAG")
+    ] = None,
+    profile: ProfileOption = None,
+    bag_info: BagInfoOption = None,
+    unfinished: Annotated[bool, typer.Option("--unfinished", help="Also where files of the batch failed.")] = False,
+    force: ForceOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Make one bag (BagIt) of all restored files below a folder, with a PREMIS document for each.
+
+    What the quality plan refused stays out. Every file is compared with its record on the way.
+    """
+    from audiorestore.records.ledger import unfinished as count_unfinished
+    from audiorestore.records.package import DEFAULT_PROFILE, load_profile, package_bag
+
+    if not folder.is_dir():
+        raise InputError(folder, expected="a folder", found="a file" if folder.exists() else "nothing")
+    chosen, info = load_profile(profile or DEFAULT_PROFILE), parse_fields(bag_info or [])
+    chosen.check(info)
+    if not unfinished and (left := count_unfinished(folder)):
+        raise InputError(folder, expected="a finished batch (or --unfinished)", found=f"{left} files without a result")
+    made = package_bag(folder, out, profile=chosen, info=info, force=force)
+    if as_json:
+        print_json({"bag": made.path, "files": made.n_files, "bytes": made.size})
+    else:
+        _say(made)
 
 
 def packaging(
@@ -73,6 +106,10 @@ def packaging(
     chosen.check(info)
     check_free(bag_path(out), force=force)
     return Packaging(out, chosen, info, force)
+
+
+def _say(made: Bag) -> None:
+    messages().print(f"{printable(str(made.path))}: {made.n_files} files, {made.size} bytes", markup=False)
 
 
 def parse_fields(fields: Sequence[str]) -> dict[str, list[str]]:

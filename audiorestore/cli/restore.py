@@ -144,7 +144,7 @@ def _plan(sources: Sequence[Path], out: Path, *, residual: bool) -> tuple[list[J
     Raises:
         InputError: there is no sound. OutputError: results would collide. ConfigError: ``out`` cannot hold them.
     """
-    from audiorestore.audio.storage import plan_outputs, scan
+    from audiorestore.audio.storage import plan_output, plan_outputs, scan
     from audiorestore.jobs import Job
     from audiorestore.records.record import quarantine_path, residual_path
 
@@ -154,6 +154,10 @@ def _plan(sources: Sequence[Path], out: Path, *, residual: bool) -> tuple[list[J
         raise InputError(sources[0], expected="sound files", found=f"none among {found.skipped} files")
     if len(found.files) > 1 and out.is_file():
         raise ConfigError(f"{out}: expected a folder for {len(found.files)} results, found a file")
+    single = len(found.files) == 1 and not sources[0].is_dir()
+    outputs = plan_output(found.files[0], out) if single else plan_outputs(found.files, out)
+    if outputs.problems:
+        raise outputs.problems[0]
     jobs = [
         Job(
             planned.source,
@@ -161,7 +165,7 @@ def _plan(sources: Sequence[Path], out: Path, *, residual: bool) -> tuple[list[J
             residual_path(planned.result) if residual else None,
             quarantine_path(planned.result, out if planned.result != out else out.parent),
         )
-        for planned in plan_outputs(found.files, out)
+        for planned in outputs.files
     ]
     return jobs, failed
 

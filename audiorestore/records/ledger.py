@@ -24,15 +24,16 @@ from pathlib import Path, PurePath
 from types import TracebackType
 from typing import Any, Literal, Self
 
+from audiorestore.audio.naming import QUARANTINE, RECORD_SUFFIX
 from audiorestore.audio.partfile import describe
 from audiorestore.errors import InputError, OutputError, printable
 from audiorestore.records.lease import Owner
-from audiorestore.records.record import SUFFIX, Record, record_path, sha256_of
+from audiorestore.records.record import Record, record_path, sha256_of
 
 FOLDER = ".audiorestore"
-VERSION = 1
+VERSION = 2
 
-Status = Literal["pending", "running", "done", "failed"]
+Status = Literal["pending", "running", "done", "refused", "failed"]
 _Value = str | bytes | int | float | None
 
 _TABLES = """
@@ -49,7 +50,7 @@ CREATE TABLE files (
     sha256 TEXT,
     model TEXT NOT NULL,
     parameters TEXT NOT NULL,
-    status TEXT NOT NULL CHECK (status IN ('pending', 'running', 'done', 'failed')),
+    status TEXT NOT NULL CHECK (status IN ('pending', 'running', 'done', 'refused', 'failed')),
     attempts INTEGER NOT NULL DEFAULT 0,
     crashes INTEGER NOT NULL DEFAULT 0,
     owned INTEGER NOT NULL DEFAULT 0,
@@ -89,10 +90,10 @@ WHERE source = :source AND status = 'pending' AND model = :model AND parameters 
     AND NOT EXISTS (SELECT 1 FROM runs WHERE id = :run AND stopped)
 RETURNING *
 """
-_FINISH = """
-UPDATE files SET status = 'done', size = :size, mtime_ns = :mtime_ns, sha256 = :sha256, output_size = :output_size,
+_SETTLE = """
+UPDATE files SET status = :status, size = :size, mtime_ns = :mtime_ns, sha256 = :sha256, output_size = :output_size,
     output_mtime_ns = :output_mtime_ns, output_sha256 = :output_sha256, measures = :measures, started = :started,
-    seconds = :seconds, audio_seconds = :audio_seconds, error = NULL, crashes = 0, owned = 0, verified = 0,
+    seconds = :seconds, audio_seconds = :audio_seconds, error = :error, crashes = 0, owned = 0, verified = 0,
     owner = NULL, lease_until = NULL
 WHERE source = :source AND owner = :owner
 """
@@ -113,7 +114,7 @@ _COUNTS = """
 SELECT status, COUNT(*), COALESCE(SUM(size), 0), COALESCE(SUM(audio_seconds), 0) FROM files WHERE run >= ?
 GROUP BY status
 """
-_REPORT = "SELECT * FROM files WHERE run >= ? ORDER BY status = 'failed' DESC, source LIMIT ?"
+_REPORT = "SELECT * FROM files WHERE run >= ? ORDER BY status = 'failed' DESC, status = 'refused' DESC, source LIMIT ?"
 
 
 @dataclass(frozen=True)
@@ -141,11 +142,12 @@ class Found:
 
 @dataclass(frozen=True)
 class Planned:
-    """What a run has before it: files found, already done, to do, in work elsewhere, and given up."""
+    """What a run has before it: files found, already done, refused before, to do, in work elsewhere, and given up."""
 
     run: int
     found: int
     unchanged: int
+    refused: int
     pending: int
     held: int
     given_up: int
@@ -162,7 +164,7 @@ class Row:
         owned: what stands under the names of result, residual and record was put there by an attempt of ours.
         verified: the result was read again after the batch and has its hash.
         owner, lease_until: who is at work (`Owner`), and until when nobody else may be, in seconds since 1970.
-        output, residual: relative to the destination.
+        output, residual: relative to the destination; what was refused lies in the same places below its quarantine.
         measures: JSON, as in the `Record`. started: ISO 8601. seconds: of work; audio_seconds: of sound.
         run: the last run that found the source.
     """
@@ -206,7 +208,7 @@ _KNOWN = f"SELECT {', '.join(name for name in _COLUMNS if name != 'measures')}, 
 
 @dataclass(frozen=True)
 class Done:
-    """What a row learns when its file is finished."""
+    """What a row learns when its file is finished or refused."""
 
     size: int
     mtime_ns: int
@@ -274,7 +276,8 @@ class Ledger:
         destination: folder of the results; the ledger is made if there is none.
 
     Raises:
-        OutputError: the folder cannot be written to. InputError: the file is no ledger, or one of a newer program.
+        OutputError: the folder cannot be written to, or the disk is full. InputError: the file is no ledger, or one
+            of another version.
     """
 
     def __init__(self, destination: Path) -> None:
@@ -326,6 +329,7 @@ class Ledger:
         *,
         force: bool = False,
         recheck: bool = False,
+        retry_refused: bool = False,
         max_crashes: int = 5,
         on_stale: Callable[[Row], None] = lambda row: None,
     ) -> Planned:
@@ -333,7 +337,8 @@ class Ledger:
 
         A file is done if source and recipe are those of its row and the result is there, of the recorded size and
         time. Nothing is hashed here: where time or size differ the file is pending, and whoever begins it
-        finds out by the hashes whether work is left.
+        finds out by the hashes whether work is left. A refused file stays refused, whatever became of its result: what
+        the quality plan has refused is for a person to decide.
 
         Args:
             run: number of this run.
@@ -341,12 +346,13 @@ class Ledger:
             wanted: what it is to be restored with.
             force: everything is to be done again.
             recheck: results of unchanged files are to be verified again by their hashes.
+            retry_refused: what was refused is to be done again.
             max_crashes: after how many dead processes a file is given up.
             on_stale: gets the row of each file that a dead process had begun, before the ledger forgets that: the
                 process may have left unfinished files.
         """
         known = {row.source: row for row in self._select(_KNOWN)}
-        plan = _Plan(self.destination, run, wanted, force=force, max_crashes=max_crashes)
+        plan = _Plan(self.destination, run, wanted, force=force, retry_refused=retry_refused, max_crashes=max_crashes)
         for item in found:
             plan.add(item, known.get(item.source))
         for row in plan.stale:
@@ -389,7 +395,12 @@ class Ledger:
 
     def finish(self, source: str, owner: Owner, done: Done) -> bool:
         """Mark a file done; False if the lease was lost, and the row is another's."""
-        return self._settle(_FINISH, source, owner, dataclasses.asdict(done))
+        return self._settle(_SETTLE, source, owner, {**dataclasses.asdict(done), "status": "done", "error": None})
+
+    def refuse(self, source: str, owner: Owner, done: Done, reason: str) -> bool:
+        """Mark a file refused by the quality plan; False if the lease was lost."""
+        values = {**dataclasses.asdict(done), "status": "refused", "error": printable(reason)}
+        return self._settle(_SETTLE, source, owner, values)
 
     def fail(self, source: str, owner: Owner, error: str) -> bool:
         """Mark a file failed; False if the lease was lost."""
@@ -426,7 +437,7 @@ class Ledger:
         return list(self._select("SELECT * FROM files ORDER BY source"))
 
     def report(self, run: int, limit: int) -> list[Row]:
-        """Return rows of a run, failures first, and no more than ``limit``."""
+        """Return rows of a run, failures first, then what was refused, and no more than ``limit``."""
         return list(self._select(_REPORT, run, limit))
 
     def counts(self, run: int) -> dict[Status, Count]:
@@ -447,19 +458,23 @@ class Ledger:
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
-        self._connection.execute("BEGIN IMMEDIATE")
         try:
+            self._connection.execute("BEGIN IMMEDIATE")
             yield self._connection
-        except BaseException:
-            self._connection.execute("ROLLBACK")
-            raise
-        self._connection.execute("COMMIT")
+            self._connection.execute("COMMIT")
+        except sqlite3.OperationalError as error:  # a full disk, say
+            raise OutputError(self.path, expected="to write the ledger", found=str(error)) from error
+        finally:
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
 
 
 class _Plan:
     """The decisions about each source while a plan is made."""
 
-    def __init__(self, destination: Path, run: int, wanted: Recipe, *, force: bool, max_crashes: int) -> None:
+    def __init__(
+        self, destination: Path, run: int, wanted: Recipe, *, force: bool, retry_refused: bool, max_crashes: int
+    ) -> None:
         self.entered: list[dict[str, _Value]] = []
         self.seen: list[str] = []
         self.stale: list[Row] = []
@@ -467,9 +482,10 @@ class _Plan:
         self._run = run
         self._wanted = wanted
         self._force = force
+        self._retry_refused = retry_refused
         self._max_crashes = max_crashes
         self._now = time.time()
-        self._counts = {"unchanged": 0, "pending": 0, "held": 0, "given_up": 0}
+        self._counts = {"unchanged": 0, "refused": 0, "pending": 0, "held": 0, "given_up": 0}
 
     def add(self, item: Found, row: Row | None) -> None:
         """Decide about one source."""
@@ -482,6 +498,10 @@ class _Plan:
         same = not self._force and _same_work(item, row, self._wanted)
         if same and row.status == "done" and self._is_intact(row):
             self._keep(row, "unchanged")
+            return
+        # A refused result that somebody has moved to its place was accepted after all.
+        if same and row.status == "refused" and not self._retry_refused and not self._is_intact(row):
+            self._keep(row, "refused")
             return
         self._enter(item, row, again=same)
 
@@ -538,6 +558,15 @@ class _Plan:
         )
 
 
+def unfinished(destination: Path) -> int:
+    """Return how many files of a batch have no result yet, by the ledger in its destination; 0 without one."""
+    if not (destination / FOLDER / "ledger.sqlite").is_file():
+        return 0
+    with Ledger(destination) as ledger:
+        counts = ledger.counts(ledger.last_run())
+    return sum(count.files for status, count in counts.items() if status not in ("done", "refused"))
+
+
 def rebuild(destination: Path) -> tuple[InputError, ...]:
     """Write the ledger anew from the records beside the results, and return what could not be used.
 
@@ -566,7 +595,7 @@ def _recorded_rows(destination: Path, refuse: Callable[[InputError], None]) -> I
     for folder, folders, names in os.walk(destination):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(names):
-            if name.endswith(SUFFIX) and not name.startswith("."):
+            if name.endswith(RECORD_SUFFIX) and not name.startswith("."):
                 try:
                     yield _recorded_row(destination, Path(folder, name))
                 except InputError as error:
@@ -575,7 +604,7 @@ def _recorded_rows(destination: Path, refuse: Callable[[InputError], None]) -> I
 
 def _recorded_row(destination: Path, path: Path) -> Row:
     record = Record.read(path)
-    output = path.with_name(path.name.removesuffix(SUFFIX))
+    output = path.with_name(path.name.removesuffix(RECORD_SUFFIX))
     try:
         done, made_with = Done.of(record), recipe_of(record)
     except (KeyError, TypeError, ZeroDivisionError) as error:
@@ -589,13 +618,16 @@ def _recorded_row(destination: Path, path: Path) -> Row:
         if problem is not None:
             raise InputError(output, expected="the result of its record", found="another file")
     relative = output.relative_to(destination)
+    refused = relative.parts[0] == QUARANTINE
+    if refused:
+        relative = relative.relative_to(QUARANTINE)
     residual = None if record.residual is None else relative.with_name(PurePath(record.residual.path).name)
     return Row(
         **dataclasses.asdict(dataclasses.replace(done, output_mtime_ns=status.st_mtime_ns)),
         source=_relative_source(record, relative),
         model=made_with.model,
         parameters=made_with.parameters,
-        status="done",
+        status="refused" if refused else "done",
         attempts=1,
         crashes=0,
         owned=False,
@@ -604,7 +636,7 @@ def _recorded_row(destination: Path, path: Path) -> Row:
         lease_until=None,
         output=os.fspath(relative),
         residual=None if residual is None else os.fspath(residual),
-        error=None,
+        error=record.refusal if refused else None,
         run=1,
     )
 
@@ -645,7 +677,9 @@ def _connect(path: Path) -> sqlite3.Connection:
     except sqlite3.Error as error:
         if connection is not None:
             connection.close()
-        raise InputError(path, expected="a ledger that can be written (or rebuilt)", found=str(error)) from error
+        if isinstance(error, sqlite3.OperationalError):  # a full or read-only disk
+            raise OutputError(path, expected="to write the ledger", found=str(error)) from error
+        raise InputError(path, expected="a ledger (it can be rebuilt)", found=str(error)) from error
     except BaseException:
         if connection is not None:
             connection.close()
@@ -663,7 +697,7 @@ def _set_up(connection: sqlite3.Connection, path: Path) -> None:
         connection.execute("COMMIT")
     found = _version(connection)
     if found != VERSION:
-        raise InputError(path, expected=f"a ledger of version {VERSION}", found=f"version {found}")
+        raise InputError(path, expected=f"a ledger of version {VERSION} (it can be rebuilt)", found=f"version {found}")
 
 
 def _version(connection: sqlite3.Connection) -> int:

@@ -11,13 +11,15 @@ The sources are not in it: they stay where they are, and are named by their hash
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Iterable, Mapping, Sequence
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from audiorestore import __version__
+from audiorestore.audio.naming import QUARANTINE, RECORD_SUFFIX, RESIDUAL_SUFFIX
 from audiorestore.config import find_config, from_mapping, read_yaml
 from audiorestore.errors import ConfigError, InputError, printable
 from audiorestore.records.bag import ALGORITHMS, VERSION, Bag
@@ -129,7 +131,7 @@ def package_bag(
     Args:
         destination: the folder that holds the results; places in the bag are relative to it.
         bag: the bag's folder; without it, ``DESTINATION.bag`` beside the destination.
-        results: which results; without it, all below the destination.
+        results: which results; without it, all below the destination, but for what is in quarantine.
         profile: what is asked of the bag; without it, the shipped ``default``.
         info: fields of ``bag-info.txt`` beyond those that are computed.
         force: replace an existing bag.
@@ -144,25 +146,36 @@ def package_bag(
     """
     profile, info = profile or load_profile(), info or {}
     profile.check(info)
-    chosen = [item.result for item in find([destination])] if results is None else list(results)
+    chosen = list(_accepted(destination) if results is None else results)
     if not chosen:
         raise InputError(destination, expected="restored files with their records", found="none")
     now = datetime.now(UTC)
     with Bag(bag or bag_path(destination), algorithms=profile.manifests, force=force) as made:
         for result in chosen:
-            _add(made, result, result.relative_to(destination), now, organisation=_first(info, "Source-Organization"))
+            place = _in_utf8(result.relative_to(destination))
+            _add(made, result, place, now, organisation=_first(info, "Source-Organization"))
         made.finish(_bag_info(profile, info, now))
     return made
 
 
-def _add(bag: Bag, result: Path, place: Path, now: datetime, *, organisation: str) -> None:
+def _accepted(destination: Path) -> Iterator[Path]:
+    return (item.result for item in find([destination]) if item.below.parts[:1] != (QUARANTINE,))
+
+
+def _in_utf8(place: PurePath) -> PurePath:
+    """Return a place that manifests can name: bytes that are no UTF-8 as ``=E9``."""
+    text = os.fsencode(place).decode("utf-8", "surrogateescape")
+    return PurePath("".join(f"={ord(sign) - 0xDC00:02X}" if 0xDC80 <= ord(sign) <= 0xDCFF else sign for sign in text))
+
+
+def _add(bag: Bag, result: Path, place: PurePath, now: datetime, *, organisation: str) -> None:
     """Add a result with its record, residual and picture, and the PREMIS document about them."""
     record = Record.read(record_path(result))
     packed = _copy(bag, result, place, record.result)
-    bag.add(record_path(result), record_path(place).as_posix())
+    bag.add(record_path(result), place.with_name(place.name + RECORD_SUFFIX).as_posix())
     residual = None
     if record.residual is not None:
-        residual = _copy(bag, residual_path(result), residual_path(place), record.residual)
+        residual = _copy(bag, residual_path(result), place.with_name(place.name + RESIDUAL_SUFFIX), record.residual)
     picture = result.with_name(f"{result.name}.png")
     if picture.is_file():
         bag.add(picture, place.with_name(picture.name).as_posix())
@@ -170,7 +183,7 @@ def _add(bag: Bag, result: Path, place: Path, now: datetime, *, organisation: st
     bag.tag(_TAG_FILE.format(place.as_posix()), document)
 
 
-def _copy(bag: Bag, path: Path, place: Path, state: FileState) -> Packed:
+def _copy(bag: Bag, path: Path, place: PurePath, state: FileState) -> Packed:
     digests = bag.add(path, place.as_posix())
     found = digests.get("sha256")
     if found != state.sha256:

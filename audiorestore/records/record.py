@@ -19,14 +19,13 @@ import torch
 
 from audiorestore import __version__
 from audiorestore.audio.files import libsndfile_version
+from audiorestore.audio.naming import QUARANTINE, RECORD_SUFFIX, RESIDUAL_SUFFIX
 from audiorestore.audio.partfile import FileNumber, PartFile, file_number
 from audiorestore.config import from_mapping, to_mapping
 from audiorestore.damage.damage_map import DamageMap
-from audiorestore.errors import ConfigError, InputError
+from audiorestore.errors import ConfigError, InputError, QualityError
 
 SCHEMA = "audiorestore.restoration/1"
-SUFFIX = ".restoration.json"
-QUARANTINE = "quarantine"
 
 
 @dataclass(frozen=True)
@@ -97,6 +96,15 @@ class Record:
         """Whether the quality plan refused the result."""
         return self.quality.get("outcome") == "fail"
 
+    @property
+    def refusal(self) -> str:
+        """Why the quality plan refused the result, on one line; empty if it did not."""
+        if not self.refused:
+            return ""
+        expected = f"a result within the quality plan {self.quality.get('plan')}"
+        found = f"one that is not: it is in quarantine, {'; '.join(self.warnings)}"
+        return str(QualityError(self.source.path, expected=expected, found=found))
+
     def write(self, path: Path, *, force: bool = False, made: list[tuple[Path, FileNumber]] | None = None) -> None:
         """Write the record as JSON, whole or not at all; it is entered in ``made`` before it has its name."""
         with PartFile(path, force=force) as part:
@@ -124,17 +132,17 @@ class Record:
 
 def record_path(result: Path) -> Path:
     """Return where the record of a result stands: beside it, full file name kept so that none collide."""
-    return result.with_name(result.name + SUFFIX)
+    return result.with_name(result.name + RECORD_SUFFIX)
 
 
 def result_path(record: Path) -> Path:
     """Return where the result of a record stands: beside it; the inverse of `record_path`."""
-    return record.with_name(record.name.removesuffix(SUFFIX))
+    return record.with_name(record.name.removesuffix(RECORD_SUFFIX))
 
 
 def residual_path(result: Path) -> Path:
     """Return where the residual of a result stands: beside it, full file name kept so that none collide."""
-    return result.with_name(f"{result.name}.residual.wav")
+    return result.with_name(result.name + RESIDUAL_SUFFIX)
 
 
 def quarantine_path(result: Path, folder: Path) -> Path:

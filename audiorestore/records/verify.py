@@ -13,10 +13,10 @@ import numpy as np
 from audiorestore.audio.files import FileSource
 from audiorestore.audio.fixity import audio_sha256
 from audiorestore.audio.formats import LOSSY
+from audiorestore.audio.naming import RECORD_SUFFIX, SOUND_SUFFIXES, source_folder
 from audiorestore.audio.partfile import describe
-from audiorestore.audio.storage import SOUND_SUFFIXES
 from audiorestore.errors import AudioRestoreError, FileError, InputError
-from audiorestore.records.record import SUFFIX, FileState, Record, record_path, residual_path, sha256_of
+from audiorestore.records.record import FileState, Record, record_path, residual_path, sha256_of
 
 Part = Literal["record", "result", "source", "residual", "sum"]
 State = Literal["ok", "failed", "absent"]
@@ -83,7 +83,7 @@ def find(folders: Sequence[Path]) -> Iterator[Candidate]:
 
 
 def _results(names: set[str]) -> set[str]:
-    recorded = {name.removesuffix(SUFFIX) for name in names if name.endswith(SUFFIX)}
+    recorded = {name.removesuffix(RECORD_SUFFIX) for name in names if name.endswith(RECORD_SUFFIX)}
     residuals = {residual_path(Path(name)).name for name in names | recorded}
     return recorded | {name for name in names - residuals if Path(name).suffix.lower() in SOUND_SUFFIXES}
 
@@ -120,7 +120,7 @@ def verify(candidate: Candidate, *, sources: Path | None = None) -> Verified:
 def _source_path(record: Record, candidate: Candidate, sources: Path | None) -> Path:
     """Return where the source should be: folders are kept, so it is as deep below its own as the result."""
     recorded = Path(record.source.path)
-    return recorded if sources is None else sources / candidate.below / recorded.name
+    return recorded if sources is None else sources / source_folder(candidate.below) / recorded.name
 
 
 def _check_file(part: Part, path: Path, state: FileState) -> Check:

@@ -1,0 +1,84 @@
+"""``audiorestore marks``: where the damage is, for programs that show it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from audiorestore.cli.console import complain, messages
+from audiorestore.cli.exits import ExitCode
+from audiorestore.cli.options import ForceOption
+from audiorestore.errors import AudioRestoreError, ConfigError, InputError, printable
+
+
+class Form(StrEnum):
+    """In which form: Audacity's label track, a table, or cue points in a copy of the result."""
+
+    labels = "labels"
+    csv = "csv"
+    cue = "cue"
+
+
+_TAILS = {Form.labels: ".labels.txt", Form.csv: ".damage.csv", Form.cue: ""}
+
+
+def marks(
+    sources: Annotated[list[Path], typer.Argument(help="Restored files, or folders of them.", metavar="RESULT")],
+    form: Annotated[list[Form] | None, typer.Option(help="labels (the default), csv, cue; repeat for more.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Folder; without it, beside the results.", metavar="FOLDER")
+    ] = None,
+    force: ForceOption = False,
+) -> None:
+    """Write the damage map of restored files as Audacity labels, CSV, or cue points in copies of WAV files.
+
+    The results themselves are never changed.
+    """
+    from audiorestore.audio.partfile import make_folder
+    from audiorestore.records.marks import labels, table, write_marked, write_text
+    from audiorestore.records.record import Record, record_path
+
+    forms = form or [Form.labels]
+    if Form.cue in forms and out is None:
+        raise ConfigError("marks: expected --output with cue: points go into copies, never into results; found none")
+    failed = 0
+    for result, below in _results(sources):
+        try:
+            record = Record.read(record_path(result))
+            folder = result.parent if out is None else out / below
+            make_folder(folder)
+            for wanted in forms:
+                path = folder / f"{result.name}{_TAILS[wanted]}"
+                if wanted is Form.cue:
+                    write_marked(record, result, path, force=force)
+                else:
+                    write_text(path, labels(record) if wanted is Form.labels else table(record), force=force)
+                messages().print(printable(str(path)), markup=False, soft_wrap=True)
+        except AudioRestoreError as error:
+            complain(str(error))
+            failed += 1
+    if failed:
+        raise typer.Exit(ExitCode.FAILED)
+
+
+def _results(sources: list[Path]) -> Iterator[tuple[Path, Path]]:
+    """Yield each result, and its folder below the one that was named.
+
+    Raises:
+        InputError: there is none.
+    """
+    from audiorestore.records.verify import find
+
+    found = False
+    for source in sources:
+        if not source.exists():
+            raise InputError(source, expected="a restored file or a folder of them", found="nothing")
+        candidates = [(item.result, item.below) for item in find([source])] if source.is_dir() else [(source, Path())]
+        found = found or bool(candidates)
+        yield from candidates
+    if not found:
+        raise InputError(sources[0], expected="restored files with their records", found="none")
