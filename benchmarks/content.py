@@ -2,8 +2,8 @@
 
     python benchmarks/content.py MANIFEST_CSV [--pairs PAIRS_CSV]
 
-MANIFEST_CSV has the columns path, kind (speech, music, or noise and any more letters) and source; its paths are relative
-to itself. A quarter of the sources is held out. Half of the speech and music is fitted and tested with noise in it, or
+MANIFEST_CSV has the columns path, kind (speech, music, or noise and more letters) and source; its paths are relative to
+itself. A quarter of the sources is held out. Half of the speech and music is fitted and tested with noise in it, or
 low-passed. PAIRS_CSV is that of `quality.py`: every clip of it is tested, clean and damaged. The weights are printed as
 they stand in `audiorestore/quality/content.py`.
 """
@@ -50,7 +50,11 @@ def main() -> None:
         for damage in ("clean", *dict.fromkeys(pair.damage for pair in pairs if pair.damage != "clean")):
             for domain in ("speech", "music"):
                 files = [pair.damaged for pair in pairs if (pair.damage, pair.domain) == (damage, domain)]
-                show(f"development set, {domain}, {damage}", [(CLASSES.index(domain), of(*read(file))) for file in files], weights)
+                show(
+                    f"development set, {domain}, {damage}",
+                    [(CLASSES.index(domain), of(*read(file))) for file in files],
+                    weights,
+                )
 
 
 def corpus(manifest: Path) -> tuple[list[Clip], list[Clip]]:
@@ -111,7 +115,9 @@ def fit(clips: list[Clip]) -> FloatArray:
     def loss() -> torch.Tensor:
         optimiser.zero_grad()
         scores = figures @ weights[:, :-1].T + weights[:, -1]
-        value = torch.nn.functional.cross_entropy(scores, target, weight=share) + PENALTY * weights[:, :-1].square().sum()
+        value = (
+            torch.nn.functional.cross_entropy(scores, target, weight=share) + PENALTY * weights[:, :-1].square().sum()
+        )
         value.backward()
         return value
 

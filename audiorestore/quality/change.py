@@ -29,6 +29,8 @@ FLOOR_FRACTION = 0.1
 PROGRAMME_OVER_FLOOR_DB = 10.0
 # Bands this far under the strongest one of their block are covered by it.
 PROGRAMME_RANGE_DB = 30.0
+# Presence and brilliance: what listeners miss first.
+HIGH_BAND_HZ = (5_000.0, 16_000.0)
 # A band that fell by more is lost, whatever what is left of it looks like.
 LARGEST_CHANGE_DB = 30.0
 
@@ -71,6 +73,7 @@ class Change:
         worst_deviation_db: the same in the one block that changed most. worst_seconds: where that block begins.
         pumping_db: by how much more the background moves in the pauses than before (spread from its 10th to its 90th
             percentile); 0 if no background is left.
+        high_loss_db: by how much the programme fell between 5 and 16 kHz, in the blocks where that is loudest.
         pauses: share of the time in which there is no programme.
     """
 
@@ -78,6 +81,7 @@ class Change:
     worst_deviation_db: float | None = None
     worst_seconds: float | None = None
     pumping_db: float | None = None
+    high_loss_db: float | None = None
     pauses: float = 0.0
 
 
@@ -104,6 +108,8 @@ class ChangeMeter:
         self._frames = np.zeros((5, 0, len(self._edges)))
         self._blocks: list[FloatArray] = []
         self._n_blocks = 0
+        low, high = (limit * spectra.length / sample_rate for limit in HIGH_BAND_HZ)
+        self._high = (self._edges >= low) & (self._edges < min(high, 0.9 * n_bins))
         self._sums = _Sums()
 
     def add(self, frames: Sequence[FloatArray], transformed: Sequence[ComplexArray]) -> None:
@@ -130,7 +136,7 @@ class ChangeMeter:
             self._frames = self._frames[:, whole:]
         while self._n_blocks >= 2 * self._stretch:
             held = np.concatenate(self._blocks, axis=1)
-            self._sums = self._sums.with_stretch(held[:, : self._stretch], self._block_seconds)
+            self._sums = self._sums.with_stretch(held[:, : self._stretch], self._block_seconds, self._high)
             self._blocks = [held[:, self._stretch :]]
             self._n_blocks -= self._stretch
 
@@ -138,7 +144,8 @@ class ChangeMeter:
         """Return the figures over all that was taken in."""
         if not self._n_blocks:
             return self._sums.change()
-        return self._sums.with_stretch(np.concatenate(self._blocks, axis=1), self._block_seconds).change()
+        held = np.concatenate(self._blocks, axis=1)
+        return self._sums.with_stretch(held, self._block_seconds, self._high).change()
 
 
 class _Sums(NamedTuple):
@@ -151,8 +158,11 @@ class _Sums(NamedTuple):
     worst_seconds: float = 0.0
     n_pauses: int = 0
     pumping_db: float | None = None
+    high_before: float = 0.0
+    high_after: float = 0.0
+    high_cross: float = 0.0
 
-    def with_stretch(self, blocks: FloatArray, block_seconds: float) -> _Sums:
+    def with_stretch(self, blocks: FloatArray, block_seconds: float, high: NDArray[np.bool_]) -> _Sums:
         """Add the blocks of a stretch, [5, n_blocks, bands]: before, after, removed, cross, floor."""
         stretch = _Stretch(*blocks.astype(np.float64))
         sounding = stretch.before.sum(axis=1) > _FLOOR
@@ -166,16 +176,28 @@ class _Sums(NamedTuple):
             here = here._replace(squares=self.squares + squares, n_bands=self.n_bands + n_bands)
             if worst_db > self.worst_db:
                 here = here._replace(worst_db=worst_db, worst_seconds=(self.n_blocks + worst) * block_seconds)
+        parts = _Stretch(*(part[:, high] for part in stretch))
+        carries = _carries(parts, floor[high], sounding)
+        before, after, cross = (float(part[carries].sum()) for part in (parts.before, parts.after, parts.cross))
+        here = here._replace(
+            high_before=self.high_before + before,
+            high_after=self.high_after + after,
+            high_cross=self.high_cross + cross,
+        )
         n_pauses, pumping = _pumping(stretch, floor, sounding)
         pumpings = [value for value in (self.pumping_db, pumping) if value is not None]
         return here._replace(n_pauses=self.n_pauses + n_pauses, pumping_db=max(pumpings, default=None))
 
     def change(self) -> Change:
         pauses = self.n_pauses / self.n_blocks if self.n_blocks else 0.0
+        high = None
+        if self.high_before:
+            parts = (np.array([part]) for part in (self.high_before, self.high_after, self.high_cross))
+            high = float(_change_db(*parts)[0])
         if not self.n_bands:
-            return Change(pumping_db=self.pumping_db, pauses=pauses)
+            return Change(pumping_db=self.pumping_db, high_loss_db=high, pauses=pauses)
         deviation = float(np.sqrt(self.squares / self.n_bands))
-        return Change(deviation, self.worst_db, self.worst_seconds, self.pumping_db, pauses)
+        return Change(deviation, self.worst_db, self.worst_seconds, self.pumping_db, high, pauses)
 
 
 class _Stretch(NamedTuple):
@@ -197,21 +219,33 @@ def _deviation(
     stretch: _Stretch, floor: FloatArray, sounding: NDArray[np.bool_]
 ) -> tuple[float, int, float, int] | None:
     """Return the sum of squares and the number of programme's bands, and the worst block with its deviation."""
-    before, after = stretch.before, stretch.after
-    total = before.sum(axis=1)
-    loud = sounding & (total >= np.quantile(total[sounding], 1 - LOUD_FRACTION))
-    carries = (before >= floor * _power(PROGRAMME_OVER_FLOOR_DB)) & loud[:, None]
-    carries &= before >= before.max(axis=1, keepdims=True) * _power(-PROGRAMME_RANGE_DB)
+    carries = _carries(stretch, floor, sounding)
     n_bands = carries.sum(axis=1)
     if not n_bands.any():
         return None
-    share = 1 + stretch.cross / np.maximum(after, _TINY)
-    change = 20 * np.log10(np.clip(share, _power(-LARGEST_CHANGE_DB / 2), _power(LARGEST_CHANGE_DB / 2)))
-    change[after < before * _power(-LARGEST_CHANGE_DB)] = LARGEST_CHANGE_DB
+    change = _change_db(stretch.before, stretch.after, stretch.cross)
     squares = (np.square(change) * carries).sum(axis=1)
     means = squares / np.maximum(n_bands, 1)
     worst = int(means.argmax())
     return float(squares.sum()), int(n_bands.sum()), float(np.sqrt(means[worst])), worst
+
+
+def _carries(stretch: _Stretch, floor: FloatArray, sounding: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Tell which bands of the loudest fifth of the blocks carry programme, [n_blocks, bands]."""
+    before = stretch.before
+    if not before.shape[1]:
+        return np.zeros(before.shape, dtype=np.bool_)
+    total = before.sum(axis=1)
+    loud = sounding & (total >= np.quantile(total[sounding], 1 - LOUD_FRACTION))
+    carries = (before >= floor * _power(PROGRAMME_OVER_FLOOR_DB)) & loud[:, None]
+    return np.asarray(carries & (before >= before.max(axis=1, keepdims=True) * _power(-PROGRAMME_RANGE_DB)))
+
+
+def _change_db(before: FloatArray, after: FloatArray, cross: FloatArray) -> FloatArray:
+    """Return by how much the programme fell, from the powers before and after, and that of the difference in after."""
+    share = 1 + cross / np.maximum(after, _TINY)
+    change = 20 * np.log10(np.clip(share, _power(-LARGEST_CHANGE_DB / 2), _power(LARGEST_CHANGE_DB / 2)))
+    return np.where(after < before * _power(-LARGEST_CHANGE_DB), LARGEST_CHANGE_DB, change)
 
 
 def _pumping(stretch: _Stretch, floor: FloatArray, sounding: NDArray[np.bool_]) -> tuple[int, float | None]:

@@ -24,8 +24,6 @@ QUIET_FRACTION = 0.2
 # A frame has fallen silent if it was over the first level and lost the second.
 SILENCED_FROM_DBFS = -70.0
 SILENCED_BY_DB = 30.0
-# Presence and brilliance: what listeners miss first.
-HIGH_BAND_HZ = (5_000.0, 16_000.0)
 # Power under which nothing is compared: -120 dBFS.
 _FLOOR = 1e-12
 
@@ -40,8 +38,8 @@ class Comparison:
             clicks and clipping do not count; None if nothing stands out of the noise.
         worst_deviation_db: the same in the 85 ms that changed most.
         worst_deviation_seconds: where they begin.
-        high_frequency_loss_db: fall in level of what stands above the noise between 5 and 16 kHz, in the fifth of the
-            frames where that is strongest; None if nothing does.
+        high_frequency_loss_db: fall of the programme between 5 and 16 kHz, in the fifth of the time in which it is
+            loudest there; None if nothing stands out of the noise.
         pumping_db: by how much more the audible background moves up and down in the pauses than before; 0 if none is
             left, None if there are no pauses.
         pause_share: share of the time in which most of the spectrum lies near the floor of noise.
@@ -83,20 +81,15 @@ def compare(before: Source, after: Source) -> Comparison:
 class ComparisonMeter:
     """Compare two versions of a recording piece by piece, in frames of about 43 ms.
 
-    Frames that were digital silence before do not count as quiet. What is kept grows with the frames: 32 bytes for
+    Frames that were digital silence before do not count as quiet. What is kept grows with the frames: 16 bytes for
     each, and 16 more for each channel; and up to 5 MB are kept for floors of noise.
     """
 
     def __init__(self, sample_rate: int, channels: int) -> None:
         self._spectra = FrameSpectra(sample_rate, channels), FrameSpectra(sample_rate, channels)
-        n_bins = self._spectra[0].length // 2 + 1
         self._change = ChangeMeter(self._spectra[0], sample_rate)
         self._hop_seconds = self._spectra[0].length / 2 / sample_rate
-        bin_hz = sample_rate / self._spectra[0].length
-        low, high = HIGH_BAND_HZ
-        self._high = slice(round(low / bin_hz), min(round(high / bin_hz), round(0.9 * n_bins)))
         self._old, self._new = Series(), Series()
-        self._old_high, self._new_high = Series(), Series()
         self._channels = [(Series(), Series()) for _ in range(channels if channels > 1 else 0)]
         self._loudness = LoudnessMeter(sample_rate, channels), LoudnessMeter(sample_rate, channels)
         self._residual, self._samples = 0.0, 0
@@ -113,8 +106,6 @@ class ComparisonMeter:
         spectrum, changed = (power.mean(axis=0) for power in powers)
         self._old.add(spectrum[:, 1:].sum(axis=1))
         self._new.add(changed[:, 1:].sum(axis=1))
-        self._old_high.add(spectrum[:, self._high].sum(axis=1))
-        self._new_high.add(changed[:, self._high].sum(axis=1))
         for meter, samples in zip(self._loudness, (old, new), strict=True):
             meter.add(samples)
         self._residual += float(np.square(old - new).sum())
@@ -132,7 +123,7 @@ class ComparisonMeter:
             worst_deviation_seconds=programme.worst_seconds,
             pumping_db=programme.pumping_db,
             pause_share=programme.pauses,
-            high_frequency_loss_db=self._high_frequency_loss_db(),
+            high_frequency_loss_db=programme.high_loss_db,
             residual_dbfs=float(10 * np.log10(residual)) if residual > 0 else None,
             loudness_change_lu=None if before is None or after is None else after - before,
         )
@@ -149,19 +140,6 @@ class ComparisonMeter:
             "silenced_seconds": float(silenced.sum() * self._hop_seconds),
         }
 
-    def _high_frequency_loss_db(self) -> float | None:
-        old, new = self._old_high.values(), self._new_high.values()
-        sounding = old > _FLOOR
-        if not sounding.any():
-            return None
-        low, high = np.quantile(old[sounding], (QUIET_FRACTION, 1 - LOUD_FRACTION))
-        quiet, loud = sounding & (old <= low), old >= high
-        noise, programme = old[quiet].mean(), old[loud].mean()
-        if programme < 2 * noise:  # what is there is noise
-            return None
-        left = new[loud].mean() - new[quiet].mean()
-        return float(10 * np.log10((programme - noise) / max(left, _FLOOR)))
-
     def _channel_balance_db(self, loud: npt.NDArray[np.bool_]) -> float | None:
         """Return the largest change of a channel against the mean change of those that sound."""
         changes = []
@@ -172,4 +150,3 @@ class ComparisonMeter:
         if len(changes) < 2:
             return None
         return float(np.abs(np.array(changes) - np.mean(changes)).max())
-

@@ -1,9 +1,9 @@
 """What a recording holds: speech, music, or neither, second by second.
 
-A linear classifier of ten figures that do not depend on level: speech comes in syllables (level and spectrum change four
-times a second, with gaps), music holds its partials, noise has none. Its weights were fitted by `benchmarks/content.py`.
-Sources: low-energy frames, 4 Hz modulation and flux are from Scheirer and Slaney, "Construction and evaluation of a
-robust multifeature speech/music discriminator", ICASSP 1997.
+A linear classifier of ten figures that do not depend on level: speech comes in syllables (level and spectrum change
+four times a second, with gaps), music holds its partials, noise has none. Its weights were fitted by
+`benchmarks/content.py`. Low-energy frames, 4 Hz modulation and flux are from Scheirer and Slaney, "Construction and
+evaluation of a robust multifeature speech/music discriminator", ICASSP 1997.
 """
 
 from __future__ import annotations
@@ -91,9 +91,8 @@ class Figures:
         power = np.concatenate([self._rest, spectra[..., self._first : self._last].mean(axis=0)])
         n_segments = len(power) // self._n_frames
         self._rest = power[n_segments * self._n_frames :].copy()
-        return [
-            self._of(part) for part in power[: n_segments * self._n_frames].reshape(n_segments, self._n_frames, -1)
-        ]
+        n_frames = self._n_frames
+        return [self._of(power[start * n_frames : (start + 1) * n_frames]) for start in range(n_segments)]
 
     def _of(self, power: FloatArray) -> FloatArray | None:
         """Return the figures of one second, [n_frames, n_bins]."""
