@@ -91,7 +91,7 @@ class ChangeMeter:
     In each band of a block (a third of an octave or more, 85 ms), d = before - after and y = after give the change
     of programme as 20 log10(1 + <d, y> / <y, y>): 0 for uncorrelated noise removed, the gain for a gain. Programme is
     what stands 10 dB over the floor of its band, which is the 10th percentile over time of the geometric mean over the
-    band's bins (so the gaps between the partials of a held chord count), or of the noise removed, if that is more.
+    band's bins (so the gaps between the partials of a held chord count).
     Clicks removed (the difference concentrated in a millisecond or two) and clipped samples rebuilt count as unchanged.
 
     In pauses, where most bands lie near their floors, what is left is background as far as it is correlated with
@@ -211,8 +211,7 @@ class _Stretch(NamedTuple):
 
     def floor_of(self, sounding: NDArray[np.bool_]) -> FloatArray:
         """Return the noise floor, [bands]."""
-        parts = (np.quantile(part[sounding], FLOOR_FRACTION, axis=0) for part in (self.floor, self.removed))
-        return np.maximum(np.maximum(*parts), _TINY)
+        return np.maximum(np.quantile(self.floor[sounding], FLOOR_FRACTION, axis=0), _TINY)
 
 
 def _deviation(
