@@ -283,7 +283,10 @@ def _without_repairs(
     wide[:, 1:] |= click[:, :-1]
     wide[:, :-1] |= click[:, 1:]
     unchanged = np.repeat(wide, shape[3], axis=1) | clipped[where]
-    return np.where(unchanged, 0.0, changed[where]), where
+    # The means that were taken from the frames had the click in them.
+    rest = np.where(unchanged, 0.0, changed[where])
+    rest -= rest.sum(axis=1, keepdims=True) / np.maximum((~unchanged).sum(axis=1, keepdims=True), 1)
+    return np.where(unchanged, 0.0, rest), where
 
 
 def _clipped(frames: FloatArray) -> NDArray[np.bool_]:
