@@ -93,3 +93,13 @@ def test_the_guard_rail_allows_up_to_its_height() -> None:
     assert allowed == [True, True, True, False]
     assert all(earlier >= later for earlier, later in pairwise(allowed))
     assert QcPlan().allows(Comparison(programme_deviation_db=1e9))
+
+
+def test_measures_of_pauses_do_not_apply_without_pauses(sound: Inspection) -> None:
+    limits = {"pumping_db": Limit(fail=1.0), "noise_removed_db": Limit(fail=-1000.0)}
+    music = replace(sound, music_share=1.0, speech_share=0.0, silence_share=0.0)
+    plan, change = QcPlan("mine", limits), Comparison(pumping_db=9.0, noise_removed_db=1.0, pause_share=0.0)
+    found = judge(plan, before=music, after=music, change=change)
+    reasons = {finding.measure: finding.reason for finding in found.findings if finding.outcome == "not applicable"}
+    assert reasons["pumping_db"] == reasons["noise_removed_db"] == "music without pauses"
+    assert judge(plan, before=music, after=music, change=replace(change, pause_share=0.5)).outcome == "fail"

@@ -46,6 +46,8 @@ WITHOUT_REFERENCE: Columns = (
     ("clipped_samples", "clipped", 0),
     ("bandwidth_hz", "band Hz", 0),
     ("dc_offset", "DC", 4),
+    ("speech_share", "speech", 2),
+    ("music_share", "music", 2),
 )
 
 Measures = Mapping[str, float | None]

@@ -14,23 +14,16 @@ import numpy as np
 import numpy.typing as npt
 
 from audiorestore.audio.signal import Source
+from audiorestore.quality.change import LOUD_FRACTION, ChangeMeter
 from audiorestore.quality.framing import FloatArray, Series, decibels
 from audiorestore.quality.inspection import sample_blocks
 from audiorestore.quality.loudness import LoudnessMeter
-from audiorestore.quality.noise import FrameSpectra, band_edges
+from audiorestore.quality.noise import FrameSpectra
 
 QUIET_FRACTION = 0.2
-LOUD_FRACTION = 0.2
-# Bands of a loud frame this far under its strongest one carry noise as often as programme.
-PROGRAMME_RANGE_DB = 20.0
 # A frame has fallen silent if it was over the first level and lost the second.
 SILENCED_FROM_DBFS = -70.0
 SILENCED_BY_DB = 30.0
-# Presence and brilliance: what listeners miss first.
-HIGH_BAND_HZ = (5_000.0, 16_000.0)
-# Background under this level is heard by nobody, however it moves.
-INAUDIBLE_DBFS = -75.0
-PUMPING_FRAMES = 20
 # Power under which nothing is compared: -120 dBFS.
 _FLOOR = 1e-12
 
@@ -41,13 +34,15 @@ class Comparison:
 
     Attributes:
         noise_removed_db: fall in level of the quietest fifth of the frames.
-        programme_deviation_db: RMS change of level, in the bands that carry the programme, of the loudest fifth.
-        worst_deviation_db: the same in the loud frame that changed most.
-        worst_deviation_seconds: where that frame begins.
-        high_frequency_loss_db: fall in level of what stands above the noise between 5 and 16 kHz, in the fifth of the
-            frames where that is strongest; None if nothing does.
-        pumping_db: by how much more the audible background of the quietest fifth moves up and down than before (the
-            spread between its 10th and 90th percentile).
+        programme_deviation_db: RMS change of the programme in the loudest fifth (see `quality.change`): removed noise,
+            clicks and clipping do not count; None if nothing stands out of the noise.
+        worst_deviation_db: the same in the 85 ms that changed most.
+        worst_deviation_seconds: where they begin.
+        high_frequency_loss_db: fall of the programme between 5 and 16 kHz, in the fifth of the time in which it is
+            loudest there; None if nothing stands out of the noise.
+        pumping_db: by how much more the audible background moves up and down in the pauses than before; 0 if none is
+            left, None if there are no pauses.
+        pause_share: share of the time in which most of the spectrum lies near the floor of noise.
         channel_balance_db: largest change of a channel's level in the loudest fifth against the mean of all channels.
         silenced_seconds: length of frames that had sound and have (almost) none left.
         residual_dbfs: level of what was taken away or added, RMS over channels and time.
@@ -60,6 +55,7 @@ class Comparison:
     worst_deviation_seconds: float | None = None
     high_frequency_loss_db: float | None = None
     pumping_db: float | None = None
+    pause_share: float | None = None
     channel_balance_db: float | None = None
     silenced_seconds: float = 0.0
     residual_dbfs: float | None = None
@@ -85,37 +81,31 @@ def compare(before: Source, after: Source) -> Comparison:
 class ComparisonMeter:
     """Compare two versions of a recording piece by piece, in frames of about 43 ms.
 
-    Frames that were digital silence before do not count as quiet. What is kept grows with the frames: 56 bytes for
-    each, and 16 more for each channel.
+    Frames that were digital silence before do not count as quiet. What is kept grows with the frames: 16 bytes for
+    each, and 16 more for each channel; and up to 5 MB are kept for floors of noise.
     """
 
     def __init__(self, sample_rate: int, channels: int) -> None:
         self._spectra = FrameSpectra(sample_rate, channels), FrameSpectra(sample_rate, channels)
-        n_bins = self._spectra[0].length // 2 + 1
-        self._edges = band_edges(n_bins)
+        self._change = ChangeMeter(self._spectra[0], sample_rate)
         self._hop_seconds = self._spectra[0].length / 2 / sample_rate
-        bin_hz = sample_rate / self._spectra[0].length
-        low, high = HIGH_BAND_HZ
-        self._high = slice(round(low / bin_hz), min(round(high / bin_hz), round(0.9 * n_bins)))
-        self._old, self._new, self._deviation = Series(), Series(), Series()
-        self._old_high, self._new_high = Series(), Series()
+        self._old, self._new = Series(), Series()
         self._channels = [(Series(), Series()) for _ in range(channels if channels > 1 else 0)]
         self._loudness = LoudnessMeter(sample_rate, channels), LoudnessMeter(sample_rate, channels)
         self._residual, self._samples = 0.0, 0
 
     def add(self, old: FloatArray, new: FloatArray) -> None:
         """Take in the same stretch of both versions, [C, T]."""
-        powers = [spectra.add(samples)[1] for spectra, samples in zip(self._spectra, (old, new), strict=True)]
+        frames = tuple(cutter.cut(samples) for cutter, samples in zip(self._spectra, (old, new), strict=True))
+        spectra = tuple(cutter.transform(part) for cutter, part in zip(self._spectra, frames, strict=True))
+        powers = [cutter.power(part) for cutter, part in zip(self._spectra, spectra, strict=True)]
         for channel, (before, after) in enumerate(self._channels):
             before.add(powers[0][channel].sum(axis=1))
             after.add(powers[1][channel].sum(axis=1))
+        self._change.add(frames, spectra)
         spectrum, changed = (power.mean(axis=0) for power in powers)
-        bands = [np.add.reduceat(part, self._edges, axis=1) for part in (spectrum, changed)]
-        self._old.add(bands[0].sum(axis=1))
-        self._new.add(bands[1].sum(axis=1))
-        self._deviation.add(_deviation_db(*bands))
-        self._old_high.add(spectrum[:, self._high].sum(axis=1))
-        self._new_high.add(changed[:, self._high].sum(axis=1))
+        self._old.add(spectrum[:, 1:].sum(axis=1))
+        self._new.add(changed[:, 1:].sum(axis=1))
         for meter, samples in zip(self._loudness, (old, new), strict=True):
             meter.add(samples)
         self._residual += float(np.square(old - new).sum())
@@ -123,46 +113,32 @@ class ComparisonMeter:
 
     def comparison(self) -> Comparison:
         """Return the figures over all that was taken in."""
-        old, new, deviation = self._old.values(), self._new.values(), self._deviation.values()
+        old, new = self._old.values(), self._new.values()
         residual = self._residual / max(self._samples, 1)
         before, after = (meter.integrated_lufs() for meter in self._loudness)
+        programme = self._change.change()
         overall = Comparison(
-            high_frequency_loss_db=self._high_frequency_loss_db(),
+            programme_deviation_db=programme.deviation_db,
+            worst_deviation_db=programme.worst_deviation_db,
+            worst_deviation_seconds=programme.worst_seconds,
+            pumping_db=programme.pumping_db,
+            pause_share=programme.pauses,
+            high_frequency_loss_db=programme.high_loss_db,
             residual_dbfs=float(10 * np.log10(residual)) if residual > 0 else None,
             loudness_change_lu=None if before is None or after is None else after - before,
         )
         sounding = old > _FLOOR
-        return replace(overall, **self._of_frames(old, new, deviation, sounding)) if sounding.any() else overall
+        return replace(overall, **self._of_frames(old, new, sounding)) if sounding.any() else overall
 
-    def _of_frames(
-        self, old: FloatArray, new: FloatArray, deviation: FloatArray, sounding: npt.NDArray[np.bool_]
-    ) -> dict[str, Any]:
+    def _of_frames(self, old: FloatArray, new: FloatArray, sounding: npt.NDArray[np.bool_]) -> dict[str, Any]:
         low, high = np.quantile(old[sounding], (QUIET_FRACTION, 1 - LOUD_FRACTION))
         quiet, loud = sounding & (old <= low), old >= high
         silenced = (old > 10 ** (SILENCED_FROM_DBFS / 10)) & (decibels(old) - decibels(new) > SILENCED_BY_DB)
-        worst = int(np.where(loud, deviation, -1.0).argmax())
         return {
             "noise_removed_db": float(10 * np.log10(old[quiet].mean() / max(new[quiet].mean(), _FLOOR))),
-            "programme_deviation_db": float(np.sqrt(np.square(deviation[loud]).mean())),
-            "worst_deviation_db": float(deviation[worst]),
-            "worst_deviation_seconds": worst * self._hop_seconds,
-            "pumping_db": _pumping_db(old[quiet], new[quiet]),
             "channel_balance_db": self._channel_balance_db(loud),
             "silenced_seconds": float(silenced.sum() * self._hop_seconds),
         }
-
-    def _high_frequency_loss_db(self) -> float | None:
-        old, new = self._old_high.values(), self._new_high.values()
-        sounding = old > _FLOOR
-        if not sounding.any():
-            return None
-        low, high = np.quantile(old[sounding], (QUIET_FRACTION, 1 - LOUD_FRACTION))
-        quiet, loud = sounding & (old <= low), old >= high
-        noise, programme = old[quiet].mean(), old[loud].mean()
-        if programme < 2 * noise:  # what is there is noise
-            return None
-        left = new[loud].mean() - new[quiet].mean()
-        return float(10 * np.log10((programme - noise) / max(left, _FLOOR)))
 
     def _channel_balance_db(self, loud: npt.NDArray[np.bool_]) -> float | None:
         """Return the largest change of a channel against the mean change of those that sound."""
@@ -174,21 +150,3 @@ class ComparisonMeter:
         if len(changes) < 2:
             return None
         return float(np.abs(np.array(changes) - np.mean(changes)).max())
-
-
-def _pumping_db(old: FloatArray, new: FloatArray) -> float | None:
-    """Return the growth of the spread of levels between quiet frames, in dB; None for too few frames to tell."""
-    if len(old) < PUMPING_FRAMES:
-        return None
-    spreads = [
-        float(np.subtract(*np.percentile(np.maximum(decibels(power), INAUDIBLE_DBFS), (90, 10))))
-        for power in (old, new)
-    ]
-    return max(spreads[1] - spreads[0], 0.0)
-
-
-def _deviation_db(old: FloatArray, new: FloatArray) -> FloatArray:
-    """Return the RMS over the programme's bands of the change in dB, [n_frames], from band powers [n_frames, bands]."""
-    change = 10 * np.log10(np.maximum(new, _FLOOR) / np.maximum(old, _FLOOR))
-    carries = old >= old.max(axis=1, keepdims=True) * 10 ** (-PROGRAMME_RANGE_DB / 10)
-    return np.asarray(np.sqrt((np.square(change) * carries).sum(axis=1) / carries.sum(axis=1)))

@@ -30,6 +30,10 @@ MEASURES: Mapping[str, Measure] = {
     "new_clipped_samples": lambda before, after, change: max(after.clipped_samples - before.clipped_samples, 0),
 }
 
+# Measures of the pauses say nothing of a recording that has (almost) none.
+MEASURES_OF_PAUSES = ("noise_removed_db", "pumping_db")
+LEAST_PAUSE_SHARE = 0.02
+
 
 @dataclass(frozen=True)
 class Limit:
@@ -78,12 +82,18 @@ class QcPlan:
 
 @dataclass(frozen=True)
 class Finding:
-    """What became of one measure; ``limit`` is the one that was passed over, or else the nearest one above."""
+    """What became of one measure.
+
+    Attributes:
+        limit: the one that was passed over, or else the nearest one above.
+        reason: why the measure is not applicable.
+    """
 
     measure: str
     value: float | None
     outcome: Outcome
     limit: float | None = None
+    reason: str | None = None
 
 
 @dataclass(frozen=True)
@@ -105,17 +115,45 @@ class Verdict:
 
 def judge(plan: QcPlan, *, before: Inspection, after: Inspection, change: Comparison) -> Verdict:
     """Hold the measures of a recording before and after its restoration against a plan."""
-    findings = tuple(
-        _finding(name, measure(before, after, change), plan.limits.get(name)) for name, measure in MEASURES.items()
-    )
+    findings = []
+    for name, measure in MEASURES.items():
+        value = measure(before, after, change)
+        reason = _not_applicable(name, value, before, change)
+        if reason:
+            findings.append(Finding(name, value, "not applicable", reason=reason))
+        elif value is not None:
+            findings.append(_finding(name, value, plan.limits.get(name)))
     found = {finding.outcome for finding in findings}
     ranks: tuple[Outcome, ...] = ("fail", "warn", "pass", "logged")
-    return Verdict(plan.plan, next((rank for rank in ranks if rank in found), "logged"), findings)
+    return Verdict(plan.plan, next((rank for rank in ranks if rank in found), "logged"), tuple(findings))
 
 
-def _finding(name: str, value: float | None, limit: Limit | None) -> Finding:
+def _not_applicable(name: str, value: float | None, before: Inspection, change: Comparison) -> str | None:
+    """Return why a measure says nothing of this recording, or None."""
+    if name in MEASURES_OF_PAUSES and change.pause_share is not None and change.pause_share < LEAST_PAUSE_SHARE:
+        return f"{_kind(before)} without pauses"
     if value is None:
-        return Finding(name, None, "not applicable")
+        return f"{_kind(before)}: {_NOTHING.get(name, 'there is nothing to measure')}"
+    return None
+
+
+_NOTHING = {
+    "programme_deviation_db": "nothing stands out of the noise",
+    "worst_deviation_db": "nothing stands out of the noise",
+    "high_frequency_loss_db": "nothing stands out of the noise between 5 and 16 kHz",
+    "pumping_db": "too few pauses",
+    "channel_balance_db": "fewer than two channels sound",
+}
+
+
+def _kind(before: Inspection) -> str:
+    """Return what a recording holds most of, as far as it is known."""
+    shares = {"speech": before.speech_share, "music": before.music_share, "silence": before.silence_share}
+    known = {name: share for name, share in shares.items() if share is not None}
+    return max(known, key=lambda name: known[name]) if known else "a short recording"
+
+
+def _finding(name: str, value: float, limit: Limit | None) -> Finding:
     if limit is None or (limit.warn is None and limit.fail is None):
         return Finding(name, value, "logged")
     if limit.fail is not None and value > limit.fail:

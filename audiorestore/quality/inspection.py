@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from audiorestore.audio.signal import Source
+from audiorestore.quality.content import ContentMeter
 from audiorestore.quality.framing import FloatArray
 from audiorestore.quality.impulses import ClickMeter, ClippingMeter
 from audiorestore.quality.loudness import LoudnessMeter, TruePeakMeter
@@ -25,6 +26,7 @@ BLOCK_SAMPLES = 1 << 16
 class Inspection:
     """Measures of one recording; None where there is nothing to measure (silence, or too short).
 
+    The shares of speech, music and silence (nothing, or noise alone) are of the time, as `quality.content` hears them.
     Levels are RMS over channels in dB re full scale, on which a full-scale sine is at -3.01.
     `audiorestore.config.to_mapping` gives it as plain data.
     """
@@ -41,6 +43,9 @@ class Inspection:
     clipped_samples: int
     bandwidth_hz: float | None
     dc_offset: float
+    speech_share: float | None = None
+    music_share: float | None = None
+    silence_share: float | None = None
 
 
 def inspect(source: Source) -> Inspection:
@@ -58,16 +63,18 @@ def inspect(source: Source) -> Inspection:
     noise, clicks = NoiseMeter(rate, channels, spectra.length), ClickMeter(rate, channels, spectra.length)
     hum, clipping = HumMeter(rate, channels), ClippingMeter(channels)
     loudness, true_peak = LoudnessMeter(rate, channels), TruePeakMeter(channels)
+    contents = ContentMeter(rate, spectra.length)
     total = np.zeros(channels)
     for samples in sample_blocks(source):
         frames, power = spectra.add(samples)
         noise.add(power)
+        contents.add(power)
         clicks.add(frames, power)
         for meter in (hum, clipping, loudness, true_peak):
             meter.add(samples)
         total += samples.sum(axis=1)
     seconds = source.n_samples / rate
-    found = hum.hum()
+    found, content = hum.hum(), contents.content()
     return Inspection(
         seconds=seconds,
         integrated_lufs=loudness.integrated_lufs(),
@@ -81,6 +88,9 @@ def inspect(source: Source) -> Inspection:
         clipped_samples=clipping.count(),
         bandwidth_hz=noise.bandwidth_hz(),
         dc_offset=_largest(total) / max(source.n_samples, 1),
+        speech_share=content.speech if content else None,
+        music_share=content.music if content else None,
+        silence_share=content.silence if content else None,
     )
 
 

@@ -9,12 +9,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import fft
 from scipy.ndimage import median_filter
 from scipy.signal import get_window
 from scipy.stats import chi2
 
 from audiorestore.quality.framing import FloatArray, FrameCutter, LevelHistogram, Series
+
+ComplexArray = NDArray[np.complex128]
 
 NOISE_FRACTION = 0.1
 # Frames quieter than this (dBFS) are digital silence: nobody recorded them, so they say nothing about noise.
@@ -50,7 +53,7 @@ def frame_length(sample_rate: int) -> int:
 class FrameSpectra:
     """Cut a stream into frames half overlapped, and give their power spectra.
 
-    The spectra are scaled so that their sum over bins is the mean power of the frame.
+    The power is scaled, by ``scale`` [n_bins], so that its sum over bins is the mean power of the frame.
     """
 
     def __init__(self, sample_rate: int, channels: int, *, length: int | None = None) -> None:
@@ -58,15 +61,26 @@ class FrameSpectra:
         self._cutter = FrameCutter(channels, self.length, self.length // 2)
         self._window = get_window("hann", self.length)
         # Every bin but the first and the last stands for two frequencies, of either sign.
-        self._scale = np.full(self.length // 2 + 1, 2 / (self.length * np.square(self._window).sum()))
-        self._scale[[0, -1]] /= 2
+        self.scale = np.full(self.length // 2 + 1, 2 / (self.length * np.square(self._window).sum()))
+        self.scale[[0, -1]] /= 2
 
     def add(self, samples: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Take in samples [C, T]; return frames [C, n_frames, length] without their means, and their power spectra."""
+        frames = self.cut(samples)
+        return frames, self.power(self.transform(frames))
+
+    def cut(self, samples: FloatArray) -> FloatArray:
+        """Take in samples [C, T]; return the frames they complete, [C, n_frames, length], without their means."""
         frames = self._cutter.add(samples)
-        frames = frames - frames.mean(axis=2, keepdims=True)
-        spec = fft.rfft(frames * self._window, axis=2)
-        return frames, (np.square(spec.real) + np.square(spec.imag)) * self._scale
+        return np.asarray(frames - frames.mean(axis=2, keepdims=True))
+
+    def transform(self, frames: FloatArray) -> ComplexArray:
+        """Return the spectra of frames [..., length] under the window, [..., n_bins]."""
+        return np.asarray(fft.rfft(frames * self._window, axis=-1))
+
+    def power(self, spectra: ComplexArray) -> FloatArray:
+        """Return the power of spectra [..., n_bins]."""
+        return np.asarray((np.square(spectra.real) + np.square(spectra.imag)) * self.scale)
 
 
 class NoiseMeter:
