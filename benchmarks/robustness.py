@@ -196,7 +196,7 @@ def applause(rng: np.random.Generator, rate: int) -> FloatArray:
     """Return many pairs of hands: bursts of band noise that die away in some milliseconds."""
     samples = np.zeros(round(SECONDS * rate))
     for _ in range(round(SECONDS * 150)):
-        length = round(0.02 * rate)
+        length = round(0.06 * rate)
         times = np.arange(length) / rate
         tone = np.sin(2 * np.pi * rng.uniform(700, 2500) * times + rng.uniform(0, 6))
         clap = (tone + 0.7 * rng.standard_normal(length)) * np.exp(-times / rng.uniform(0.002, 0.006))
