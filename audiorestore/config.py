@@ -7,6 +7,7 @@ ship with the program are found by name (``find_config("training", "default")``)
 from __future__ import annotations
 
 import dataclasses
+import math
 import types
 import typing
 from collections.abc import Hashable
@@ -186,6 +187,8 @@ def _convert_scalar(hint: Any, value: Any, *, where: str) -> Any:
         return value
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
+    if hint is float and isinstance(value, float) and not math.isfinite(value):
+        raise ConfigError(f"{where}: expected a finite number, found {value}")  # no record could hold it
     if hint is Path and isinstance(value, str):
         return Path(value)
     if not isinstance(value, hint) or (hint is not bool and isinstance(value, bool)):

@@ -139,9 +139,10 @@ def _check_machine(record: Record, path: Path, device: str, *, anyway: bool) -> 
 def _check_source(record: Record, source: Path) -> None:
     try:
         found = sha256_of(source)
-    except OSError as error:
+    except (OSError, ValueError) as error:
         expected = "the recorded source (--source says where it is now)"
-        raise ReplayError(_line(source, expected, describe(error))) from error
+        found = describe(error) if isinstance(error, OSError) else str(error)
+        raise ReplayError(_line(source, expected, found)) from error
     if found == record.source.sha256:
         return
     hint = " (with the same sound: header or tags were edited)" if _same_sound(record.source, source) else ""
@@ -158,7 +159,8 @@ def _same_sound(state: FileState, path: Path) -> bool:
 
 def _config(record: Record, path: Path, model: str | None) -> RestorationConfig:
     """Return the recorded settings, with what ``auto`` came to then."""
-    config = from_mapping(RestorationConfig, record.config, where=f"{printable(str(path))}: config")
+    # A record that does not speak of dropouts was made before they were mended.
+    config = from_mapping(RestorationConfig, {"degap": False, **record.config}, where=f"{printable(str(path))}: config")
     precision = record.machine.get("precision", config.chunks.precision)
     return replace(config, model=model or config.model, chunks=replace(config.chunks, precision=precision))
 

@@ -93,6 +93,8 @@ def test_an_unknown_key_is_named_with_its_file(key: str) -> None:
         ({"name": "x", "on": 1}, "some.yaml: on: expected bool, found 1"),
         ({"name": "x", "mode": "wrap"}, "some.yaml: mode: expected one of clip, float, found 'wrap'"),
         ({"name": "x", "limit": "much"}, "some.yaml: limit: expected float"),
+        ({"name": "x", "limit": float("nan")}, "some.yaml: limit: expected a finite number, found nan"),
+        ({"name": "x", "inner": {"ratio": float("inf")}}, "some.yaml: inner: ratio: expected a finite number"),
         ({"name": "x", "inner": 3}, "some.yaml: inner: expected a mapping, found 3"),
         ({"name": "x", "inner": {"ratoi": 1}}, "some.yaml: inner: unknown setting 'ratoi'"),
         ({"name": "x", "inner": {"pair": [1]}}, "some.yaml: inner: pair: expected 2 values, found 1"),

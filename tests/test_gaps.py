@@ -205,3 +205,14 @@ def test_what_a_record_tells_is_short_and_plain() -> None:
 def test_a_plan_for_other_channels_is_refused() -> None:
     with pytest.raises(ValueError, match="expected gaps in 1 channels"):
         Regained(_audio(_programme(1.0)), GapPlan((replace(GAPS[0], channel=1),)))
+
+
+@pytest.mark.parametrize("hz", [220.0, 277.0, 440.0])
+def test_nothing_that_is_put_into_a_gap_is_louder_than_what_is_beside_it(hz: float) -> None:
+    rate = 44_100
+    time = np.arange(2 * rate) / rate
+    square = 0.3 * np.sign(np.sin(2 * np.pi * hz * time)) * (time % 0.125 < 0.05)
+    source = Audio(torch.from_numpy(square).float()[None], rate)
+    plan = analyse_gaps(source)
+    assert plan is not None
+    assert Regained(source, plan).read(0, source.n_samples).abs().max() <= 0.3 * 1.42

@@ -68,7 +68,8 @@ def test_cue_points_are_added_to_those_that_are_there(tmp_path, form, own):
 def test_what_is_no_wave_file_or_has_a_broken_cue_chunk_is_left_alone(tmp_path):
     soundfile.write(tmp_path / "a.flac", noise(100).numpy(), RATE)
     broken = wave(tmp_path / "a.wav", chunk(b"cue ", struct.pack("<I", 1000)))
-    for path in (tmp_path / "a.flac", broken):
+    stub = wave(tmp_path / "b.wav", chunk(b"cue ", b"\1\0"))
+    for path in (tmp_path / "a.flac", broken, stub):
         before = sha256_of(path)
         with pytest.raises(OutputError, match="expected"):
             add_cues(path, RANGES)
@@ -80,7 +81,11 @@ def result(tmp_path) -> Path:
     """A result whose record tells of damage."""
     source, made = wave(tmp_path / "source.wav", OWN), tmp_path / "out" / "b" / "tape.wav"
     record = run_job(Job(source, made), RestorationConfig(strength_db=0.0), None)
-    damage = (Damage("hum", 0, 8001, 0, 1.0), Damage("clipping", 1600, 3200, 1, 0.875))
+    damage = (
+        Damage("hum", 0, 8001, 0, 1.0),
+        Damage("clipping", 1600, 3200, 1, 0.875),
+        Damage("dropout", 4000, 4800, 0, 1.0, "filled"),
+    )
     replace(record, damage=DamageMap(damage)).write(record_path(made), force=True)
     return made
 
@@ -89,11 +94,13 @@ def test_labels_and_tables_say_what_the_map_says(result):
     record = Record.read(record_path(result))
     assert labels(record) == (
         "0.000000\t0.500062\thum, channel 1, confidence 100%\n0.100000\t0.200000\tclipping, channel 2, confidence 88%\n"
+        "0.250000\t0.300000\tdropout, channel 1, confidence 100%, filled\n"
     )
     rows = list(csv.DictReader(io.StringIO(table(record))))
-    assert [(row["kind"], row["channel"], row["start_sample"], row["end_sample"]) for row in rows] == [
-        ("hum", "1", "0", "8001"),
-        ("clipping", "2", "1600", "3200"),
+    assert [(row["kind"], row["channel"], row["start_sample"], row["end_sample"], row["repair"]) for row in rows] == [
+        ("hum", "1", "0", "8001", ""),
+        ("clipping", "2", "1600", "3200", ""),
+        ("dropout", "1", "4000", "4800", "filled"),
     ]
 
 

@@ -180,6 +180,12 @@ def test_only_a_bag_is_replaced_and_only_by_force(archive: Path) -> None:
     assert {path.name for path in archive.iterdir()} == {"in", "out", "out.bag", "precious"}
 
 
+def test_no_bag_is_made_inside_of_what_it_holds(archive: Path) -> None:
+    for place in (archive / "out" / "a.bag", archive / "out", archive / "in" / ".." / "out" / "b"):
+        with pytest.raises(OutputError, match="a place outside the folder of the results"):
+            package_bag(archive / "out", place, force=True)
+
+
 def test_names_with_per_cent_signs_and_line_ends_are_escaped(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"content")
     with Bag(tmp_path / "bag") as bag:

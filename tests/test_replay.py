@@ -198,10 +198,27 @@ def test_other_versions_and_devices_may_be_accepted(record: Path, spoil: Callabl
     assert ": recorded " in done.stderr
 
 
+@pytest.mark.parametrize("name", ["/dev/zero", "a\0b", "x" * 5000])
+def test_what_is_no_file_is_no_source(record: Path, name: str) -> None:
+    edit(record, lambda values: values["source"].update(path=name))
+    with pytest.raises(ReplayError, match="expected the recorded source"):
+        replay(record)
+
+
 @pytest.mark.parametrize("spoil", [swap_source, swap_weights])
 def test_another_source_or_checkpoint_never_is(record: Path, spoil: Callable[[Path], None]) -> None:
     spoil(record)
     assert run(record, "--anyway").exit_code == ExitCode.USAGE
+
+
+def test_a_record_older_than_the_mending_of_dropouts_is_replayed_without_it(tmp_path: Path) -> None:
+    gap = tone(1.0, rate=RATE, level=0.3)
+    gap[:, 8000:8500] = 0
+    soundfile.write(tmp_path / "a.wav", gap.T.numpy(), RATE, "PCM_24")
+    config = RestorationConfig(denoise=False, degap=False)
+    run_job(Job(tmp_path / "a.wav", tmp_path / "b.wav"), config, None)
+    edit(record_path(tmp_path / "b.wav"), lambda values: values["config"].pop("degap"))
+    assert replay(record_path(tmp_path / "b.wav")).same
 
 
 def test_another_format_is_refused(tmp_path: Path, record: Path) -> None:

@@ -103,6 +103,11 @@ def truncate(path: Path) -> None:
     os.truncate(path, path.stat().st_size // 2)
 
 
+def become_a_pipe(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
 @pytest.mark.parametrize(
     ("place", "part", "spoil", "reason"),
     [
@@ -121,6 +126,8 @@ def truncate(path: Path) -> None:
         ("out/a/one.wav.residual.wav", "residual", Path.unlink, "no such file"),
         ("out/a/one.wav.restoration.json", "record", Path.unlink, "found none"),
         ("out/a/one.wav.restoration.json", "record", lambda path: path.write_text("{}"), "expected a record of schema"),
+        ("out/a/one.wav.restoration.json", "record", lambda path: path.write_text("[" * 100_000), "recursion depth"),
+        ("in/a/one.wav", "source", become_a_pipe, "not a regular file"),
     ],
     ids=lambda value: getattr(value, "__name__", None),
 )
@@ -163,6 +170,15 @@ def test_a_source_out_of_reach_is_no_failure(archive: Path) -> None:
     assert all(item.state("source") == "ok" for item in again.values())
     assert again["a/one.wav"].state("sum") == "ok"
     assert run(archive / "out", "--sources", moved).exit_code == ExitCode.OK
+
+
+@pytest.mark.parametrize("name", ["a\0b", "x" * 5000])
+def test_a_source_under_a_name_that_no_file_can_have_is_out_of_reach(archive: Path, name: str) -> None:
+    path = record_path(archive / "out" / "three.wav")
+    values = json.loads(path.read_text())
+    values["source"]["path"] = name
+    path.write_text(json.dumps(values))
+    assert look(archive / "out")["three.wav"].state("source") == "absent"
 
 
 def test_sound_without_a_record_is_named_and_hidden_files_are_left_alone(archive: Path) -> None:

@@ -41,6 +41,8 @@ def add_cues(path: Path, ranges: Sequence[Range]) -> None:
         raise OutputError(path, expected="cue points within 2^32 samples", found="a range behind them")
     cue = layout.find(b"cue ")
     points = _content(path, cue) or struct.pack("<I", 0)
+    if len(points) < 4:
+        raise OutputError(path, expected="a cue chunk with its count of points", found=f"{len(points)} bytes")
     (count,) = struct.unpack_from("<I", points)
     if len(points) < 4 + count * _POINT.size:
         raise OutputError(path, expected=f"{count} cue points, as their chunk says", found=f"{len(points)} bytes")

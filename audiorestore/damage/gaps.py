@@ -225,7 +225,30 @@ def _refined(row: Real, first: int, last: int, quiet: float, sample_rate: int) -
         return [round(length * share) - length for share in (0.02, 0.05, 0.08, 0.11, 0.14)]
 
     edge, (left, right) = _likeliest_edge(sides, behind, 0.0, sample_rate)
+    beside = round(BESIDE_SECONDS * sample_rate)
+    if any(
+        _rises(side[-at_bottom - beside :], at_bottom, edge)
+        for side, at_bottom in ((row[:bottom], -left), (row[top:][::-1], -right))
+    ):
+        return bottom, top, 0
     return bottom + left, top - right, edge
+
+
+def _rises(side: Real, length: int, edge: int) -> bool:
+    """Tell whether the last samples of a sound [T] get louder than all before if a fade that begins there is undone.
+
+    Then it is no fade, as where a square wave ends: raising it would be a burst.
+    """
+    if not 0 < length < side.size:
+        return False
+    gain = _slope(edge)[::-1][:length]
+    faded = side[side.size - length : side.size - length + gain.size]
+    raised = np.abs(faded / np.maximum(gain, EDGE_RAISED))
+    return bool(raised.max() > LOUDER * np.abs(side[: side.size - length]).max())
+
+
+BESIDE_SECONDS = 0.05
+LOUDER = 1.41  # 3 dB: so much may peaks grow by chance
 
 
 BOTTOM_LEVEL = 0.02  # of the sound beside it: nearly all of a fade is then behind
@@ -457,7 +480,10 @@ class Regained(StageSource):
         fade = np.cos(np.pi / 2 * (np.arange(length) + 0.5) / length) ** 2
         weight = np.sqrt(fade * (1 - fade))
         trust = np.clip(TRUST + _correlation(weight * forward, weight * backward), LEAST_TRUST, 1)
-        return np.asarray(trust * (fade * forward + (1 - fade) * backward))
+        bridge = np.asarray(trust * (fade * forward + (1 - fade) * backward))
+        loudest = max(float(np.abs(side).max(initial=0)) for side in (left, right))
+        # A guess is no louder than what is known.
+        return bridge * min(loudest / max(float(np.abs(bridge).max()), 1e-30), 1.0)
 
 
 TRUST = 0.8

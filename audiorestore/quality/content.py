@@ -53,6 +53,8 @@ class ContentMeter:
 
     def add(self, spectra: FloatArray) -> None:
         """Take in power spectra [C, n_frames, n_bins] of frames half overlapped."""
+        if not self._figures.n_bands:
+            return
         for figures in self._figures.add(spectra):
             weights = np.array(WEIGHTS)
             # Digital silence has no figures.
@@ -60,7 +62,7 @@ class ContentMeter:
             self._scores.add(scores)
 
     def content(self) -> Content | None:
-        """Return the shares, or None for less than a second."""
+        """Return the shares, or None for less than a second, or a sample rate that is too low to tell."""
         scores = self._scores.values().reshape(-1, len(CLASSES))
         if not len(scores):
             return None
@@ -78,8 +80,9 @@ class Figures:
         self._lags = [max(round(lag / hop_seconds), 1) for lag in LAGS_SECONDS]
         edges = band_edges(length // 2 + 1)
         inside = edges[(edges * bin_hz >= RANGE_HZ[0]) & (edges * bin_hz < RANGE_HZ[1])]
-        self._first, self._last = int(inside[0]), int(inside[-1])
-        self._edges = inside[:-1] - inside[0]
+        self.n_bands = max(len(inside) - 1, 0)
+        self._first, self._last = (int(inside[0]), int(inside[-1])) if self.n_bands else (0, 0)
+        self._edges = inside[:-1] - self._first
         self._widths = np.diff(inside)
         frequencies = np.fft.rfftfreq(self._n_frames, hop_seconds)
         self._syllables = (frequencies >= SYLLABLES_HZ[0]) & (frequencies <= SYLLABLES_HZ[1])

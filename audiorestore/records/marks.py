@@ -9,10 +9,11 @@ from pathlib import Path
 
 from audiorestore.audio.cue import Range, add_cues
 from audiorestore.audio.partfile import PartFile, describe
+from audiorestore.damage.damage_map import Damage
 from audiorestore.errors import InputError, OutputError
 from audiorestore.records.record import Record
 
-COLUMNS = ("kind", "channel", "start_sample", "end_sample", "start_seconds", "end_seconds", "confidence")
+COLUMNS = ("kind", "channel", "start_sample", "end_sample", "start_seconds", "end_seconds", "confidence", "repair")
 
 
 def labels(record: Record) -> str:
@@ -29,17 +30,19 @@ def table(record: Record) -> str:
     writer.writerow(COLUMNS)
     for item in record.damage.ranges:
         places = (item.start, item.end, f"{item.start / rate:.6f}", f"{item.end / rate:.6f}")
-        writer.writerow((item.kind, item.channel + 1, *places, f"{item.confidence:.3f}"))
+        writer.writerow((item.kind, item.channel + 1, *places, f"{item.confidence:.3f}", item.repair or ""))
     return text.getvalue()
 
 
 def ranges(record: Record) -> list[Range]:
     """Return the damage map in order of time, each range with a text for people."""
     found = sorted(record.damage.ranges, key=lambda item: (item.start, item.end, item.channel))
-    return [
-        Range(item.start, item.end, f"{item.kind}, channel {item.channel + 1}, confidence {item.confidence:.0%}")
-        for item in found
-    ]
+    return [Range(item.start, item.end, _text(item)) for item in found]
+
+
+def _text(item: Damage) -> str:
+    text = f"{item.kind}, channel {item.channel + 1}, confidence {item.confidence:.0%}"
+    return f"{text}, {item.repair}" if item.repair else text
 
 
 def write_text(path: Path, text: str, *, force: bool = False) -> None:

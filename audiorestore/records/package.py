@@ -21,7 +21,7 @@ from typing import Any
 from audiorestore import __version__
 from audiorestore.audio.naming import QUARANTINE, RECORD_SUFFIX, RESIDUAL_SUFFIX
 from audiorestore.config import find_config, from_mapping, read_yaml
-from audiorestore.errors import ConfigError, InputError, printable
+from audiorestore.errors import ConfigError, InputError, OutputError, printable
 from audiorestore.records.bag import ALGORITHMS, VERSION, Bag
 from audiorestore.records.premis import Packed, premis
 from audiorestore.records.record import FileState, Record, record_path, residual_path
@@ -142,7 +142,7 @@ def package_bag(
     Raises:
         ConfigError: ``info`` is not what the profile asks for.
         InputError: there is no result, or a file is missing or not what its record says.
-        OutputError: the bag cannot be written.
+        OutputError: the bag cannot be written, or would lie among what it is to hold.
     """
     profile, info = profile or load_profile(), info or {}
     profile.check(info)
@@ -150,10 +150,13 @@ def package_bag(
     if not chosen:
         raise InputError(destination, expected="restored files with their records", found="none")
     now = datetime.now(UTC)
-    with Bag(bag or bag_path(destination), algorithms=profile.manifests, force=force) as made:
+    place = bag or bag_path(destination)
+    if results is None and place.resolve().is_relative_to(destination.resolve()):
+        raise OutputError(place, expected="a place outside the folder of the results", found="one inside")
+    with Bag(place, algorithms=profile.manifests, force=force) as made:
         for result in chosen:
-            place = _in_utf8(result.relative_to(destination))
-            _add(made, result, place, now, organisation=_first(info, "Source-Organization"))
+            name = _in_utf8(result.relative_to(destination))
+            _add(made, result, name, now, organisation=_first(info, "Source-Organization"))
         made.finish(_bag_info(profile, info, now))
     return made
 

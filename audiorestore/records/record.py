@@ -5,10 +5,12 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
 import platform
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -20,7 +22,7 @@ import torch
 from audiorestore import __version__
 from audiorestore.audio.files import libsndfile_version
 from audiorestore.audio.naming import QUARANTINE, RECORD_SUFFIX, RESIDUAL_SUFFIX
-from audiorestore.audio.partfile import FileNumber, PartFile, file_number
+from audiorestore.audio.partfile import FileNumber, PartFile, describe, file_number
 from audiorestore.config import from_mapping, to_mapping
 from audiorestore.damage.damage_map import DamageMap
 from audiorestore.errors import ConfigError, InputError, QualityError
@@ -126,8 +128,9 @@ class Record:
             if not isinstance(values, dict) or values.get("schema") != SCHEMA:
                 raise InputError(path, expected=f"a record of schema {SCHEMA}", found="another file")
             return from_mapping(cls, values, where=str(path))
-        except (OSError, ValueError, ConfigError) as error:
-            raise InputError(path, expected=f"a record of schema {SCHEMA}", found=str(error)) from error
+        except (OSError, ValueError, RecursionError, ConfigError) as error:
+            found = describe(error) if isinstance(error, OSError) else str(error)
+            raise InputError(path, expected=f"a record of schema {SCHEMA}", found=found) from error
 
 
 def record_path(result: Path) -> Path:
@@ -156,7 +159,13 @@ def schema_path() -> Path:
 
 
 def sha256_of(path: Path) -> str:
-    """Return the SHA-256 of a file, read in pieces."""
+    """Return the SHA-256 of a file, read in pieces.
+
+    Raises:
+        OSError: it cannot be read, or is no regular file: devices and pipes may have no end.
+    """
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise OSError(errno.EINVAL, "not a regular file", os.fspath(path))
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
