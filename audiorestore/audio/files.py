@@ -43,8 +43,9 @@ HeldFrames = npt.NDArray[np.int32] | npt.NDArray[np.float32] | npt.NDArray[np.fl
 HeldType = Literal["int32", "float32", "float64"]
 Overflow = Literal["clip", "error"]
 
-# Beyond these no recording was ever made, and a header that says so is damaged.
-_SAMPLE_RATES = (1_000, 1_500_000)
+# Beyond these no recording was ever made, and a header that says so is damaged. Loudness needs 4 kHz, too: the filter
+# of ITU-R BS.1770 has its corner at 1.7 kHz.
+_SAMPLE_RATES = (4_000, 1_500_000)
 # Subtypes that hold more than float32.
 _WIDE = frozenset({"DOUBLE", "PCM_32"})
 # A disk with less room than this is full.
