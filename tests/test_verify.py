@@ -221,7 +221,7 @@ def test_the_schema_is_printed() -> None:
 def test_a_difference_of_the_last_bit_is_found_wherever_it_is_in_a_long_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rate, n_samples = 1000, 25_000
+    rate, n_samples = 4000, 100_000
     whole = np.random.default_rng(0).integers(-(2**23), 2**23, (n_samples, 2))
     kept = whole // 3
     for name, samples in (("s", whole), ("r", kept)):
