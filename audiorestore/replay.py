@@ -141,8 +141,7 @@ def _check_source(record: Record, source: Path) -> None:
         found = sha256_of(source)
     except (OSError, ValueError) as error:
         expected = "the recorded source (--source says where it is now)"
-        found = describe(error) if isinstance(error, OSError) else str(error)
-        raise ReplayError(_line(source, expected, found)) from error
+        raise ReplayError(_line(source, expected, describe(error))) from error
     if found == record.source.sha256:
         return
     hint = " (with the same sound: header or tags were edited)" if _same_sound(record.source, source) else ""

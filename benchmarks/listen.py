@@ -12,10 +12,8 @@ from __future__ import annotations
 import argparse
 import base64
 import io
-import multiprocessing
 import sys
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,10 +23,8 @@ import soundfile
 import torch
 from jinja2 import Environment
 from matplotlib.image import imsave
-from quality import Pair, found, limited, made, read, read_pairs
+from quality import Pair, found, limited, made, processes, ratio_db, read, read_pairs
 from restorers import TOOLS, FloatArray
-
-from audiorestore.quality.metrics import si_sdr
 
 DEFAULT_TOOLS = ("audiorestore", "deepfilternet", "grooveclean", "ffmpeg-chain")
 N_FFT = 2048
@@ -69,10 +65,7 @@ def main() -> int:
     if not pairs:
         print(f"{options.pairs}: expected pairs with these damages, found none", file=sys.stderr)
         return 2
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(
-        options.jobs, mp_context=context, initializer=torch.set_num_threads, initargs=(1,)
-    ) as pool:
+    with processes(options.jobs) as pool:
         rows = list(pool.map(row_of, pairs, [names] * len(pairs)))
     absent = [f"{name} ({what})" for name, what in missing.items()]
     template = Environment(autoescape=True).from_string(TEMPLATE.read_text(encoding="utf-8"))
@@ -123,11 +116,6 @@ def row_of(pair: Pair, names: Sequence[str]) -> Row:
         for name, samples in versions.items()
     )
     return Row(pair.domain, pair.damage, pair.clip, sounds, tuple(failures))
-
-
-def ratio_db(clean: FloatArray, samples: FloatArray) -> float:
-    value = si_sdr(reference=torch.from_numpy(clean), estimate=torch.from_numpy(samples.copy()))
-    return float(value.clamp(max=100.0).mean())
 
 
 def flac(samples: FloatArray, sample_rate: int) -> str:

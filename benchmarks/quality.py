@@ -69,15 +69,11 @@ class Result:
 
 def main() -> int:
     options = arguments()
-    settings = {name: yaml.safe_load(value) for name, value in options.settings}
+    settings = dict(options.settings)
     pairs = limited(read_pairs(options.pairs), options.limit)
     names, missing = found(options.tools or list(TOOLS))
     jobs = [(name, pair, settings if name == "audiorestore" else {}) for name in names for pair in pairs]
-    # Forking a process in which torch has already run threads can hang.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(
-        options.jobs, mp_context=context, initializer=torch.set_num_threads, initargs=(1,)
-    ) as pool:
+    with processes(options.jobs) as pool:
         results = list(pool.map(run, *zip(*jobs, strict=True)))
     print(report(results))
     for name, what in missing.items():
@@ -98,22 +94,39 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--limit", type=int, help="at most this many clips of each domain")
     parser.add_argument("--json", type=Path, metavar="OUT", help="write every result to a file")
     parser.add_argument("--jobs", type=int, default=2, help="processes, of one thread each (default: 2)")
+    add_settings(parser)
+    options = parser.parse_args()
+    unknown = [name for name in options.tools or [] if name not in TOOLS]
+    if unknown:
+        parser.error(f"--tools: expected some of {', '.join(TOOLS)}, found {unknown[0]!r}")
+    return options
+
+
+def add_settings(parser: argparse.ArgumentParser) -> None:
+    """Add the option ``--set``, whose values are pairs of a name and what YAML makes of the rest."""
+
+    def setting(text: str) -> tuple[str, Any]:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise argparse.ArgumentTypeError(f"expected NAME=VALUE, found {text!r}")
+        return name, yaml.safe_load(value)
+
     parser.add_argument(
         "--set",
         dest="settings",
         action="append",
         default=[],
-        type=lambda text: text.split("=", 1),
+        type=setting,
         metavar="NAME=VALUE",
         help="a restoration setting for audiorestore, such as strength_db=20; may be repeated",
     )
-    options = parser.parse_args()
-    unknown = [name for name in options.tools or [] if name not in TOOLS]
-    if unknown:
-        parser.error(f"--tools: expected some of {', '.join(TOOLS)}, found {unknown[0]!r}")
-    if bad := [setting for setting in options.settings if len(setting) != 2]:
-        parser.error(f"--set: expected NAME=VALUE, found {bad[0][0]!r}")
-    return options
+
+
+def processes(n_jobs: int) -> ProcessPoolExecutor:
+    """Return a pool of processes of one thread each."""
+    # Forking a process in which torch has already run threads can hang.
+    context = multiprocessing.get_context("spawn")
+    return ProcessPoolExecutor(n_jobs, mp_context=context, initializer=torch.set_num_threads, initargs=(1,))
 
 
 def read_pairs(path: Path) -> list[Pair]:
@@ -175,8 +188,7 @@ def measured(
     reference, before, estimate = (torch.from_numpy(samples) for samples in (clean, damaged, restored.copy()))
     measures = summary(reference=reference, estimate=estimate, sample_rate=sample_rate, domain=pair.domain)
     change = compare(Audio(before, sample_rate), Audio(estimate, sample_rate))
-    damaged_db = si_sdr(reference=reference, estimate=before).clamp(max=SI_SDR_MAX_DB).mean().item()
-    restored_db = si_sdr(reference=reference, estimate=estimate).clamp(max=SI_SDR_MAX_DB).mean().item()
+    damaged_db, restored_db = ratio_db(clean, damaged), ratio_db(clean, restored)
     return {
         **{name: value for name, value in measures.items() if name not in ("si_sdr_db", "sdr_db")},
         "si_sdr_db": restored_db,
@@ -186,6 +198,12 @@ def measured(
         "programme_deviation_db": change.programme_deviation_db,
         "loudness_change_lu": change.loudness_change_lu,
     }
+
+
+def ratio_db(clean: FloatArray, samples: FloatArray) -> float:
+    """Return the SI-SDR of samples [C, T], mean over channels."""
+    reference, estimate = (torch.from_numpy(part.copy()) for part in (clean, samples))
+    return float(si_sdr(reference=reference, estimate=estimate).clamp(max=SI_SDR_MAX_DB).mean())
 
 
 def cpu_seconds() -> float:

@@ -21,11 +21,8 @@ from statistics import fmean
 
 import numpy as np
 import torch
-import yaml
-from quality import limited, read, read_pairs, table
+from quality import add_settings, limited, ratio_db, read, read_pairs, table
 from restorers import TOOLS, FloatArray, Restore, resampled
-
-from audiorestore.quality.metrics import si_sdr
 
 HISS_DB = -20.0
 SECONDS = 4.0
@@ -63,9 +60,8 @@ class Outcome:
 
 def main() -> int:
     options = arguments()
-    settings = {name: yaml.safe_load(value) for name, value in (item.split("=", 1) for item in options.settings)}
     torch.set_num_threads(1)
-    restore = TOOLS["audiorestore"].make(settings)
+    restore = TOOLS["audiorestore"].make(dict(options.settings))
     clips = clean_clips(options.pairs, options.clips)
     outcomes = [outcome(condition, clips, restore) for condition in conditions()]
     outcomes += [
@@ -93,7 +89,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("pairs", type=Path, metavar="PAIRS_CSV")
     parser.add_argument("--clips", type=int, default=2, help="clips of each domain (default: 2)")
-    parser.add_argument("--set", dest="settings", action="append", default=[], metavar="NAME=VALUE")
+    add_settings(parser)
     parser.add_argument("--json", type=Path, metavar="OUT", help="write the figures to a file")
     return parser.parse_args()
 
@@ -176,11 +172,6 @@ def hiss(samples: FloatArray) -> FloatArray:
     noise = np.random.default_rng(1).standard_normal(samples.shape[1])
     level = np.sqrt(np.mean((samples - samples.mean(axis=1, keepdims=True)) ** 2)) * 10 ** (HISS_DB / 20)
     return np.broadcast_to((level * noise).astype(np.float32), samples.shape)
-
-
-def ratio_db(clean: FloatArray, samples: FloatArray) -> float:
-    value = si_sdr(reference=torch.from_numpy(clean.copy()), estimate=torch.from_numpy(samples.copy()))
-    return float(value.clamp(max=100.0).mean())
 
 
 def made_clips() -> tuple[Clip, ...]:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
+from audiorestore.audio.signal import Source
 from audiorestore.models.checkpoint import Checkpoint, build
 from audiorestore.models.recurrent import RecurrentConfig
 from audiorestore.spectral.stft import StftConfig
@@ -43,3 +47,26 @@ def tiny_checkpoint() -> Checkpoint:
     with torch.no_grad():
         network.head.weight.mul_(10)
     return Checkpoint(config=TINY, weights=network.state_dict(), sample_rate=48_000, step=0, name="tiny")
+
+
+def check_any_way_of_reading(make: Callable[[], Source], *, starts: range = range(0), seed: int = 5) -> None:
+    """Check that a stage of two channels gives the same in pieces (at random; each step of ``starts``) as at once."""
+    stage, pieces = make(), make()
+    whole = stage.read(0, stage.n_samples)
+    generator = np.random.default_rng(seed)
+    for _ in range(20):
+        start, stop = sorted(generator.integers(0, pieces.n_samples + 1, 2))
+        assert torch.equal(pieces.read(start, stop), whole[:, start:stop])
+    for start in starts:
+        assert torch.equal(pieces.read(start, start + starts.step), whole[:, start : start + starts.step])
+    assert pieces.read(9, 9).shape == (2, 0)
+
+
+def check_threads(make: Callable[[], Source], *, step: int) -> None:
+    """Check that threads which share a stage read the same samples from it as one that has it alone."""
+    stage, shared = make(), make()
+    whole = stage.read(0, stage.n_samples)
+    with ThreadPoolExecutor(4) as pool:
+        starts = range(0, shared.n_samples, step)
+        parts = list(pool.map(lambda start: shared.read(start, min(start + step, shared.n_samples)), starts))
+    assert torch.equal(torch.cat(parts, dim=1), whole)

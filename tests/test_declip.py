@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -12,6 +11,7 @@ import torch
 from audiorestore.audio.signal import Audio
 from audiorestore.config import from_mapping, to_mapping
 from audiorestore.damage.declip import Declipped, DeclipPlan, Wall, analyse_clipping
+from tests.conftest import check_any_way_of_reading, check_threads
 
 RATE = 8000
 
@@ -117,24 +117,11 @@ def _example() -> Declipped:
 
 
 def test_any_way_of_reading_gives_the_same_samples() -> None:
-    whole = _example().read(0, round(7.3 * RATE))
-    pieces = _example()
-    generator = np.random.default_rng(5)
-    for _ in range(12):
-        start, stop = sorted(generator.integers(0, pieces.n_samples + 1, 2))
-        assert torch.equal(pieces.read(start, stop), whole[:, start:stop])
-    for start in range(0, 4000, 250):
-        assert torch.equal(pieces.read(start, start + 250), whole[:, start : start + 250])
-    assert pieces.read(9, 9).shape == (2, 0)
+    check_any_way_of_reading(_example, starts=range(0, 4000, 250))
 
 
 def test_threads_give_the_same_samples() -> None:
-    whole = _example().read(0, round(7.3 * RATE))
-    shared = _example()
-    starts = range(0, whole.shape[1], RATE)
-    with ThreadPoolExecutor(4) as pool:
-        parts = list(pool.map(lambda start: shared.read(start, min(start + RATE, shared.n_samples)), starts))
-    assert torch.equal(torch.cat(parts, dim=1), whole)
+    check_threads(_example, step=RATE)
 
 
 def test_a_louder_source_gives_a_louder_result() -> None:

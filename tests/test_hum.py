@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -13,6 +12,7 @@ import torch
 from audiorestore.audio.signal import Audio
 from audiorestore.config import from_mapping, to_mapping
 from audiorestore.damage.hum import Dehummed, HumConfig, HumPlan, analyse_hum
+from tests.conftest import check_any_way_of_reading, check_threads
 
 RATE = 16000
 
@@ -123,25 +123,11 @@ def _example() -> Dehummed:
 
 
 def test_any_way_of_reading_gives_the_same_samples() -> None:
-    whole = _example().read(0, round(9.3 * RATE))
-    pieces = _example()
-    generator = np.random.default_rng(6)
-    for _ in range(20):
-        start, stop = sorted(generator.integers(0, pieces.n_samples + 1, 2))
-        assert torch.equal(pieces.read(start, stop), whole[:, start:stop])
-    assert pieces.read(7, 7).shape == (2, 0)
+    check_any_way_of_reading(_example, seed=6)
 
 
 def test_threads_give_the_same_samples() -> None:
-    whole = _example().read(0, round(9.3 * RATE))
-    shared = _example()
-    with ThreadPoolExecutor(4) as pool:
-        parts = list(
-            pool.map(
-                lambda start: shared.read(start, min(start + RATE, shared.n_samples)), range(0, whole.shape[1], RATE)
-            )
-        )
-    assert torch.equal(torch.cat(parts, dim=1), whole)
+    check_threads(_example, step=RATE)
 
 
 def test_reading_does_not_change_the_source() -> None:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from audiorestore.audio.riff import Chunk, put_chunk, read_layout
+from audiorestore.audio.riff import Chunk, padded, put_chunk, read_layout
 from audiorestore.errors import OutputError
 
 _POINT = struct.Struct("<II4sIII")  # number, place in a play list, chunk, start of chunk and block, sample
@@ -63,7 +63,7 @@ def _add_texts(path: Path, texts: bytes) -> None:
     assert layout is not None
     for chunk in layout.whole_chunks:
         if chunk.key == b"LIST" and (content := _content(path, chunk)).startswith(b"adtl"):
-            put_chunk(path, chunk, content + bytes(len(content) % 2) + texts)
+            put_chunk(path, chunk, padded(content) + texts)
             return
     put_chunk(path, b"LIST", b"adtl" + texts)
 
@@ -77,4 +77,4 @@ def _content(path: Path, chunk: Chunk | None) -> bytes:
 
 
 def _chunk(name: bytes, content: bytes) -> bytes:
-    return name + struct.pack("<I", len(content)) + content + bytes(len(content) % 2)
+    return name + struct.pack("<I", len(content)) + padded(content)

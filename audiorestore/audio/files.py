@@ -495,8 +495,7 @@ def _open_regular(path: Path) -> BinaryIO:
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     except (OSError, ValueError) as error:
-        found = describe(error) if isinstance(error, OSError) else str(error)
-        raise InputError(path, expected="a file that can be read", found=found) from error
+        raise InputError(path, expected="a file that can be read", found=describe(error)) from error
     status = os.fstat(descriptor)
     if stat.S_ISREG(status.st_mode) and status.st_size > 0:
         return os.fdopen(descriptor, "rb")

@@ -55,10 +55,8 @@ def result_name(source: PurePath) -> PurePath:
 
 def source_folder(result_folder: PurePath) -> PurePath:
     """Return the folder of the sources of a folder of results, both relative; the inverse of `result_name` in that."""
-    first, *rest = result_folder.parts or ("",)
-    if first == QUARANTINE:
-        return PurePath(*_source_folders(rest))
-    return PurePath(*_source_folders(result_folder.parts))
+    parts = result_folder.parts
+    return PurePath(*_source_folders(parts[1:] if parts[:1] == (QUARANTINE,) else parts))
 
 
 def result_names(sources: Sequence[PurePath], folder: Path) -> list[PurePath]:

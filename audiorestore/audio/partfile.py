@@ -144,9 +144,9 @@ def make_folder(folder: Path) -> None:
         raise OutputError(folder, expected="a folder that can be written to", found=describe(error)) from error
 
 
-def describe(error: OSError) -> str:
-    """Return the system's words for an error, without file names."""
-    return (error.strerror or str(error)).lower()
+def describe(error: Exception) -> str:
+    """Return the system's words for an error, without file names; of one that is not the system's, its own words."""
+    return (error.strerror or str(error)).lower() if isinstance(error, OSError) else str(error)
 
 
 def _permissions(source: Path) -> int | None:

@@ -231,6 +231,11 @@ def append_chunks(
         _set_size(file, layout, target)
 
 
+def padded(content: bytes) -> bytes:
+    """Return the content of a chunk with the byte that an odd length wants after it."""
+    return content + bytes(len(content) % 2)
+
+
 def put_chunk(path: Path, chunk: Chunk | bytes, content: bytes) -> None:
     """Put content into a WAV file in the place of a chunk, or at the end as a new one of that name.
 
@@ -248,9 +253,9 @@ def put_chunk(path: Path, chunk: Chunk | bytes, content: bytes) -> None:
         else:
             start, name = chunk.offset - dialect.head.size, chunk.name
             stop = min(_next_position(file, chunk.end, dialect), layout.file_size)
-            shift_bytes(file, stop, start + dialect.head.size + len(content) + len(content) % 2 - stop)
+            shift_bytes(file, stop, start + dialect.head.size + len(padded(content)) - stop)
         file.seek(start)
-        file.write(dialect.head.pack(name, len(content)) + content + bytes(len(content) % 2))
+        file.write(dialect.head.pack(name, len(content)) + padded(content))
         _set_size(file, layout, path)
 
 

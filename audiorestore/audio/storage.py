@@ -89,16 +89,16 @@ def plan_output(found: FoundFile, out: Path) -> Outputs:
 def _told_apart(plan: Sequence[Planned]) -> Outputs:
     """Set apart what would have the name of a source, or the same name as another result."""
     sources = {_canonical(item.source) for item in plan}
+    results = [_canonical(item.result) for item in plan]
     owners: dict[Path, list[Path]] = {}
-    for item in plan:
-        owners.setdefault(_canonical(item.result), []).append(item.source)
+    for item, result in zip(plan, results, strict=True):
+        owners.setdefault(result, []).append(item.source)
     outputs, problems = [], []
-    for item in plan:
-        result = _canonical(item.result)
-        both = " and ".join(printable(os.fspath(path)) for path in owners[result])
+    for item, result in zip(plan, results, strict=True):
         if result in sources:
             problems.append(OutputError(item.result, expected="a name that is no source's", found="a source"))
         elif len(owners[result]) > 1:
+            both = " and ".join(printable(os.fspath(path)) for path in owners[result])
             problems.append(OutputError(item.result, expected="one source for each result", found=both))
         else:
             outputs.append(item)
@@ -167,8 +167,7 @@ class _Search:
                 yield folder / entry.name
 
     def _note(self, path: Path, error: OSError | ValueError) -> None:
-        found = describe(error) if isinstance(error, OSError) else str(error)
-        self.problems.append(InputError(path, expected="a file or folder that can be read", found=found))
+        self.problems.append(InputError(path, expected="a file or folder that can be read", found=describe(error)))
 
 
 def _identity(folder: Path) -> tuple[int, int]:

@@ -69,12 +69,11 @@ def package(
     What the quality plan refused stays out. Every file is compared with its record on the way.
     """
     from audiorestore.records.ledger import unfinished as count_unfinished
-    from audiorestore.records.package import DEFAULT_PROFILE, load_profile, package_bag
+    from audiorestore.records.package import package_bag
 
     if not folder.is_dir():
         raise InputError(folder, expected="a folder", found="a file" if folder.exists() else "nothing")
-    chosen, info = load_profile(profile or DEFAULT_PROFILE), parse_fields(bag_info or [])
-    chosen.check(info)
+    chosen, info = _asked(profile, bag_info or [])
     if not unfinished and (left := count_unfinished(folder)):
         raise InputError(folder, expected="a finished batch (or --unfinished)", found=f"{left} files without a result")
     made = package_bag(folder, out, profile=chosen, info=info, force=force)
@@ -100,12 +99,20 @@ def packaging(
     if kind != "bagit":
         raise ConfigError(f"package: expected bagit, found {kind!r}")
     from audiorestore.records.bag import check_free
-    from audiorestore.records.package import DEFAULT_PROFILE, bag_path, load_profile
+    from audiorestore.records.package import bag_path
+
+    chosen, info = _asked(profile, fields)
+    check_free(bag_path(out), force=force)
+    return Packaging(out, chosen, info, force)
+
+
+def _asked(profile: str | None, fields: Sequence[str]) -> tuple[BagProfile, dict[str, list[str]]]:
+    """Return profile and fields, which fit each other."""
+    from audiorestore.records.package import DEFAULT_PROFILE, load_profile
 
     chosen, info = load_profile(profile or DEFAULT_PROFILE), parse_fields(fields)
     chosen.check(info)
-    check_free(bag_path(out), force=force)
-    return Packaging(out, chosen, info, force)
+    return chosen, info
 
 
 def _say(made: Bag) -> None:

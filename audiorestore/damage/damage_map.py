@@ -6,6 +6,7 @@ which distance. So its ranges cover all the damage, and perhaps some sound betwe
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -69,28 +70,27 @@ def map_damage(source: Source, *, clipping: DeclipPlan | None, hum: HumPlan | No
     if clipping is not None:
         clipped = _clipped_ranges(source, clipping)
         joined_within = clipped.gap
-        for channel, (starts, ends) in enumerate(clipped.channels):
-            confidence = _confidence(clipping.above[channel], clipping.below[channel])
-            ranges += [
-                Damage("clipping", int(start), int(end), channel, confidence)
-                for start, end in zip(starts, ends, strict=True)
-            ]
+        walls = zip(clipping.above, clipping.below, strict=True)
+        ranges += _listed("clipping", clipped, [_confidence(*pair) for pair in walls])
     if gaps is not None:
         for repair in ("filled", "raised"):
             mine = [gap for gap in gaps.gaps if gap.filled == (repair == "filled")]
             lost = _gap_ranges(source, mine)
             joined_within = max(joined_within, lost.gap)
             missing = 1 - max((gap.floor for gap in mine), default=0.0) ** 2
-            ranges += [
-                Damage("dropout", int(start), int(end), channel, missing, repair)
-                for channel, edges in enumerate(lost.channels)
-                for start, end in zip(*edges, strict=True)
-            ]
+            ranges += _listed("dropout", lost, [missing] * source.channels, repair)
     if hum is not None:
         share = hum.spans_with_hum / hum.spans
         heard = (channel for channel, levels in enumerate(hum.levels) if any(levels))
         ranges += [Damage("hum", 0, source.n_samples, channel, share) for channel in heard]
     return DamageMap(tuple(ranges), joined_within)
+
+
+def _listed(kind: Kind, found: _Ranges, confidences: Sequence[float], repair: Repair | None = None) -> Iterator[Damage]:
+    """Yield the ranges of each channel, with its confidence."""
+    for channel, (edges, confidence) in enumerate(zip(found.channels, confidences, strict=True)):
+        for start, end in zip(*edges, strict=True):
+            yield Damage(kind, int(start), int(end), channel, confidence, repair)
 
 
 class _Ranges:

@@ -17,6 +17,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from itertools import pairwise
 from typing import Any, TypeAlias
 
@@ -109,10 +110,21 @@ def _slope(length: int) -> Real:
 
 @dataclass(frozen=True)
 class GapPlan:
-    """Dropouts that a recording was found to have, by channel and time."""
+    """Dropouts that a recording was found to have, in the order of channel and time; no two of a channel touch."""
 
     gaps: tuple[Gap, ...]
     config: GapConfig = field(default_factory=GapConfig)
+
+    @cached_property
+    def _places(self) -> list[tuple[int, int]]:
+        return [(gap.channel, gap.end) for gap in self.gaps]
+
+    def within(self, channel: int, start: int, stop: int) -> Iterator[int]:
+        """Yield the numbers, in ``gaps``, of a channel's gaps that touch samples [start, stop)."""
+        number = bisect_left(self._places, (channel, start + 1))
+        while number < len(self.gaps) and self.gaps[number].channel == channel and self.gaps[number].start < stop:
+            yield number
+            number += 1
 
     def summary(self) -> dict[str, Any]:
         """Return what a record tells of the plan; where the gaps are stands in its damage map."""
@@ -124,9 +136,9 @@ class GapPlan:
     def mask(self, channels: int, start: int, stop: int) -> Tensor:
         """Tell which samples [channels, stop - start] of a range are mended."""
         mended = torch.zeros(channels, stop - start, dtype=torch.bool)
-        for gap in self.gaps:
-            if gap.start < stop and gap.end > start:
-                mended[gap.channel, max(gap.start - start, 0) : gap.end - start] = True
+        for channel in range(channels):
+            for gap in (self.gaps[number] for number in self.within(channel, start, stop)):
+                mended[channel, max(gap.start - start, 0) : gap.end - start] = True
         return mended
 
 
@@ -417,36 +429,28 @@ class Regained(StageSource):
         if any(gap.channel >= source.channels for gap in plan.gaps):
             raise ValueError(f"plan: expected gaps in {source.channels} channels, found more")
         super().__init__(source)
+        self._plan = plan
         self._config = plan.config
-        self._gaps = sorted(plan.gaps, key=lambda gap: (gap.channel, gap.start))
-        self._places = [(gap.channel, gap.end) for gap in self._gaps]
         self._patches: WindowCache[Tensor] = WindowCache(self._patch, size=32)
 
     def read(self, start: int, stop: int) -> Tensor:
         """Return samples [C, stop - start]; the same whatever else is read."""
         samples = self._source.read(start, stop)
-        touched = [number for channel in range(self.channels) for number in self._within(channel, start, stop)]
+        touched = [number for channel in range(self.channels) for number in self._plan.within(channel, start, stop)]
         if not touched:
             return samples
         samples = samples.clone()
         for number in touched:
-            gap = self._gaps[number]
+            gap = self._plan.gaps[number]
             left, right = max(start, gap.start), min(stop, gap.end)
             samples[gap.channel, left - start : right - start] = self._patches[number][
                 left - gap.start : right - gap.start
             ]
         return samples
 
-    def _within(self, channel: int, start: int, stop: int) -> Iterator[int]:
-        """Yield the numbers of a channel's gaps that touch a range."""
-        number = bisect_left(self._places, (channel, start + 1))
-        while number < len(self._gaps) and self._gaps[number].channel == channel and self._gaps[number].start < stop:
-            yield number
-            number += 1
-
     def _patch(self, number: int) -> Tensor:
         """Return what belongs in a gap, [end - start]."""
-        gap = self._gaps[number]
+        gap = self._plan.gaps[number]
         context = round(self._config.context_seconds * self.sample_rate)
         first, last = max(gap.start - context, 0), min(gap.end + context, self.n_samples)
         sound, lost = self._raised(gap.channel, first, last)
@@ -464,8 +468,8 @@ class Regained(StageSource):
         """Return samples [T] with the edges of all gaps undone, and which of them are lost."""
         sound = self._source.read(first, last)[channel].numpy().astype(np.float64)
         gain, lost = np.ones(sound.size), np.zeros(sound.size, bool)
-        for number in self._within(channel, first, last):
-            gap = self._gaps[number]
+        for number in self._plan.within(channel, first, last):
+            gap = self._plan.gaps[number]
             left, right = max(first, gap.start), min(last, gap.end)
             inside = gap.gain()[left - gap.start : right - gap.start]
             gain[left - first : right - first] = inside

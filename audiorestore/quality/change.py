@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from audiorestore.quality.framing import FloatArray, decibels
+from audiorestore.quality.framing import NO_SOUND, FloatArray, decibels
 from audiorestore.quality.noise import ComplexArray, FrameSpectra, band_edges
 
 # Blocks of about 85 ms: long enough for unlike sounds to come out as uncorrelated, short against a syllable.
@@ -58,8 +58,6 @@ INAUDIBLE_DBFS = -75.0
 # A change this small leaves nothing to be like.
 _UNCHANGED = 1e-6
 _TINY = 1e-30
-# Power under which there is no sound: -120 dBFS.
-_FLOOR = 1e-12
 # The mean of noise power over its geometric mean: the exponential of Euler's constant.
 _MEAN_OVER_GEOMETRIC = 1.781
 
@@ -112,8 +110,12 @@ class ChangeMeter:
         self._high = (self._edges >= low) & (self._edges < min(high, 0.9 * n_bins))
         self._sums = _Sums()
 
-    def add(self, frames: Sequence[FloatArray], transformed: Sequence[ComplexArray]) -> None:
-        """Take in the same frames of both versions, [C, n_frames, length] each, and their spectra (`FrameSpectra`)."""
+    def add(self, frames: Sequence[FloatArray], transformed: Sequence[ComplexArray], kept_power: FloatArray) -> None:
+        """Take in the same frames of both versions, [C, n_frames, length] each, and what `FrameSpectra` makes of them.
+
+        Args:
+            transformed: their spectra. kept_power: power of those after, mean over channels, [n_frames, n_bins].
+        """
         (before, after), (source, kept) = frames, transformed
         spectra = self._spectra
         removed = source - kept
@@ -124,7 +126,7 @@ class ChangeMeter:
         power = spectra.power(source).mean(axis=0)
         level = np.add.reduceat(np.log(np.maximum(power, 1e-20)), self._edges, axis=1) / self._widths
         cross = ((kept.real * removed.real + kept.imag * removed.imag) * spectra.scale).mean(axis=0)
-        parts = [power, spectra.power(kept).mean(axis=0), spectra.power(removed).mean(axis=0), cross]
+        parts = [power, kept_power, spectra.power(removed).mean(axis=0), cross]
         bands = [np.add.reduceat(part, self._edges, axis=1) for part in parts]
         floor = np.exp(level) * (_MEAN_OVER_GEOMETRIC * self._widths)
         self._frames = np.concatenate([self._frames, np.stack([*bands, floor])], axis=1)
@@ -165,7 +167,7 @@ class _Sums(NamedTuple):
     def with_stretch(self, blocks: FloatArray, block_seconds: float, high: NDArray[np.bool_]) -> _Sums:
         """Add the blocks of a stretch, [5, n_blocks, bands]: before, after, removed, cross, floor."""
         stretch = _Stretch(*blocks.astype(np.float64))
-        sounding = stretch.before.sum(axis=1) > _FLOOR
+        sounding = stretch.before.sum(axis=1) > NO_SOUND
         here = self._replace(n_blocks=self.n_blocks + len(sounding))
         if not sounding.any():
             return here

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from audiorestore.audio.signal import Source
 from audiorestore.quality.change import LOUD_FRACTION, ChangeMeter
-from audiorestore.quality.framing import FloatArray, Series, decibels
+from audiorestore.quality.framing import NO_SOUND, FloatArray, Series, decibels
 from audiorestore.quality.inspection import sample_blocks
 from audiorestore.quality.loudness import LoudnessMeter
 from audiorestore.quality.noise import FrameSpectra
@@ -24,8 +24,6 @@ QUIET_FRACTION = 0.2
 # A frame has fallen silent if it was over the first level and lost the second.
 SILENCED_FROM_DBFS = -70.0
 SILENCED_BY_DB = 30.0
-# Power under which nothing is compared: -120 dBFS.
-_FLOOR = 1e-12
 
 
 @dataclass(frozen=True)
@@ -102,8 +100,8 @@ class ComparisonMeter:
         for channel, (before, after) in enumerate(self._channels):
             before.add(powers[0][channel].sum(axis=1))
             after.add(powers[1][channel].sum(axis=1))
-        self._change.add(frames, spectra)
         spectrum, changed = (power.mean(axis=0) for power in powers)
+        self._change.add(frames, spectra, changed)
         self._old.add(spectrum[:, 1:].sum(axis=1))
         self._new.add(changed[:, 1:].sum(axis=1))
         for meter, samples in zip(self._loudness, (old, new), strict=True):
@@ -127,7 +125,7 @@ class ComparisonMeter:
             residual_dbfs=float(10 * np.log10(residual)) if residual > 0 else None,
             loudness_change_lu=None if before is None or after is None else after - before,
         )
-        sounding = old > _FLOOR
+        sounding = old > NO_SOUND
         return replace(overall, **self._of_frames(old, new, sounding)) if sounding.any() else overall
 
     def _of_frames(self, old: FloatArray, new: FloatArray, sounding: npt.NDArray[np.bool_]) -> dict[str, Any]:
@@ -135,7 +133,7 @@ class ComparisonMeter:
         quiet, loud = sounding & (old <= low), old >= high
         silenced = (old > 10 ** (SILENCED_FROM_DBFS / 10)) & (decibels(old) - decibels(new) > SILENCED_BY_DB)
         return {
-            "noise_removed_db": float(10 * np.log10(old[quiet].mean() / max(new[quiet].mean(), _FLOOR))),
+            "noise_removed_db": float(10 * np.log10(old[quiet].mean() / max(new[quiet].mean(), NO_SOUND))),
             "channel_balance_db": self._channel_balance_db(loud),
             "silenced_seconds": float(silenced.sum() * self._hop_seconds),
         }
@@ -145,8 +143,8 @@ class ComparisonMeter:
         changes = []
         for before, after in self._channels:
             power = before.values()[loud].mean()
-            if power > _FLOOR:
-                changes.append(float(10 * np.log10(max(after.values()[loud].mean(), _FLOOR) / power)))
+            if power > NO_SOUND:
+                changes.append(float(10 * np.log10(max(after.values()[loud].mean(), NO_SOUND) / power)))
         if len(changes) < 2:
             return None
         return float(np.abs(np.array(changes) - np.mean(changes)).max())

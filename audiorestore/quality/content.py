@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from audiorestore.quality.framing import FloatArray, Series
+from audiorestore.quality.framing import NO_SOUND, FloatArray, Series
 from audiorestore.quality.noise import band_edges
 
 CLASSES = ("speech", "music", "silence")
@@ -24,8 +24,6 @@ RANGE_HZ = (200.0, 7_000.0)
 DEPTH_DB = 30.0
 LAGS_SECONDS = (0.085, 0.25)
 SYLLABLES_HZ = (2.0, 8.0)
-# Power of digital silence, -120 dBFS.
-_SILENT = 1e-12
 
 # For each class (rows) the weights of the figures in the order of `figures`, then a constant.
 WEIGHTS: tuple[tuple[float, ...], ...] = (
@@ -55,8 +53,8 @@ class ContentMeter:
         """Take in power spectra [C, n_frames, n_bins] of frames half overlapped."""
         if not self._figures.n_bands:
             return
+        weights = np.array(WEIGHTS)
         for figures in self._figures.add(spectra):
-            weights = np.array(WEIGHTS)
             # Digital silence has no figures.
             scores = np.array([-1e3, -1e3, 0.0]) if figures is None else weights[:, :-1] @ figures + weights[:, -1]
             self._scores.add(scores)
@@ -100,7 +98,7 @@ class Figures:
     def _of(self, power: FloatArray) -> FloatArray | None:
         """Return the figures of one second, [n_frames, n_bins]."""
         mean = power.sum(axis=1).mean()
-        if mean <= _SILENT:
+        if mean <= NO_SOUND:
             return None
         depth = 10 ** (-DEPTH_DB / 10)
         total = power.sum(axis=1) / mean
@@ -114,12 +112,12 @@ class Figures:
         flux = np.abs(np.diff(band_levels, axis=0)).mean(axis=1)
         swing = np.square(np.abs(np.fft.rfft((level - level.mean()) * self._window)))
         position = np.log2(1 + np.arange(bands.shape[1]))
-        centre = (bands * position).sum(axis=1) / np.maximum(bands.sum(axis=1), _SILENT)
+        centre = (bands * position).sum(axis=1) / np.maximum(bands.sum(axis=1), NO_SOUND)
         return np.array(
             [
                 level.std() / 5,
                 float((total < 0.5).mean()),
-                swing[self._syllables].sum() / max(swing.sum(), _SILENT),
+                swing[self._syllables].sum() / max(swing.sum(), NO_SOUND),
                 flux.mean() / 3,
                 flux.std() / 3,
                 *(_likeness(fine[:-lag], fine[lag:], total[lag:] * total[:-lag]) for lag in self._lags),
@@ -144,4 +142,4 @@ def _likeness(first: FloatArray, second: FloatArray, weight: FloatArray) -> floa
     cross = (first * second).sum(axis=1)
     own = np.sqrt(np.square(first).sum(axis=1) * np.square(second).sum(axis=1))
     weights = np.sqrt(weight)
-    return float((weights * cross / np.maximum(own, _SILENT)).sum() / max(weights.sum(), _SILENT))
+    return float((weights * cross / np.maximum(own, NO_SOUND)).sum() / max(weights.sum(), NO_SOUND))

@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 
 FloatArray = NDArray[np.float64]
 
+NO_SOUND = 1e-12
+"""Power under which there is nothing to hear or compare: -120 dBFS."""
 LEVEL_MIN_DB = -200.0
 LEVEL_MAX_DB = 40.0
 LEVEL_STEP_DB = 0.25

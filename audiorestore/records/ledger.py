@@ -28,7 +28,7 @@ from audiorestore.audio.naming import QUARANTINE, RECORD_SUFFIX
 from audiorestore.audio.partfile import describe
 from audiorestore.errors import InputError, OutputError, printable
 from audiorestore.records.lease import Owner
-from audiorestore.records.record import Record, record_path, sha256_of
+from audiorestore.records.record import Record, record_path, result_path, sha256_of
 
 FOLDER = ".audiorestore"
 VERSION = 2
@@ -604,7 +604,7 @@ def _recorded_rows(destination: Path, refuse: Callable[[InputError], None]) -> I
 
 def _recorded_row(destination: Path, path: Path) -> Row:
     record = Record.read(path)
-    output = path.with_name(path.name.removesuffix(RECORD_SUFFIX))
+    output = result_path(path)
     try:
         done, made_with = Done.of(record), recipe_of(record)
     except (KeyError, TypeError, ZeroDivisionError) as error:

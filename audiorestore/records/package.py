@@ -19,7 +19,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from audiorestore import __version__
-from audiorestore.audio.naming import QUARANTINE, RECORD_SUFFIX, RESIDUAL_SUFFIX
+from audiorestore.audio.naming import QUARANTINE
 from audiorestore.config import find_config, from_mapping, read_yaml
 from audiorestore.errors import ConfigError, InputError, OutputError, printable
 from audiorestore.records.bag import ALGORITHMS, VERSION, Bag
@@ -175,10 +175,10 @@ def _add(bag: Bag, result: Path, place: PurePath, now: datetime, *, organisation
     """Add a result with its record, residual and picture, and the PREMIS document about them."""
     record = Record.read(record_path(result))
     packed = _copy(bag, result, place, record.result)
-    bag.add(record_path(result), place.with_name(place.name + RECORD_SUFFIX).as_posix())
+    bag.add(record_path(result), record_path(place).as_posix())
     residual = None
     if record.residual is not None:
-        residual = _copy(bag, residual_path(result), place.with_name(place.name + RESIDUAL_SUFFIX), record.residual)
+        residual = _copy(bag, residual_path(result), residual_path(place), record.residual)
     picture = result.with_name(f"{result.name}.png")
     if picture.is_file():
         bag.add(picture, place.with_name(picture.name).as_posix())

@@ -14,8 +14,8 @@ import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import version
-from pathlib import Path
-from typing import Any
+from pathlib import Path, PurePath
+from typing import Any, TypeVar
 
 import torch
 
@@ -28,6 +28,8 @@ from audiorestore.damage.damage_map import DamageMap
 from audiorestore.errors import ConfigError, InputError, QualityError
 
 SCHEMA = "audiorestore.restoration/1"
+
+P = TypeVar("P", bound=PurePath)
 
 
 @dataclass(frozen=True)
@@ -129,21 +131,20 @@ class Record:
                 raise InputError(path, expected=f"a record of schema {SCHEMA}", found="another file")
             return from_mapping(cls, values, where=str(path))
         except (OSError, ValueError, RecursionError, ConfigError) as error:
-            found = describe(error) if isinstance(error, OSError) else str(error)
-            raise InputError(path, expected=f"a record of schema {SCHEMA}", found=found) from error
+            raise InputError(path, expected=f"a record of schema {SCHEMA}", found=describe(error)) from error
 
 
-def record_path(result: Path) -> Path:
+def record_path(result: P) -> P:
     """Return where the record of a result stands: beside it, full file name kept so that none collide."""
     return result.with_name(result.name + RECORD_SUFFIX)
 
 
-def result_path(record: Path) -> Path:
+def result_path(record: P) -> P:
     """Return where the result of a record stands: beside it; the inverse of `record_path`."""
     return record.with_name(record.name.removesuffix(RECORD_SUFFIX))
 
 
-def residual_path(result: Path) -> Path:
+def residual_path(result: P) -> P:
     """Return where the residual of a result stands: beside it, full file name kept so that none collide."""
     return result.with_name(result.name + RESIDUAL_SUFFIX)
 

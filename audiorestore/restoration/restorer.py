@@ -176,13 +176,11 @@ class Denoised(StageSource):
         offsets: constant of each channel that the network is not shown, and that stays.
     """
 
-    def __init__(
-        self, source: Source, restorer: Restorer, *, level: float, offsets: tuple[float, ...] | None = None
-    ) -> None:
+    def __init__(self, source: Source, restorer: Restorer, *, level: float, offsets: tuple[float, ...]) -> None:
         super().__init__(source)
         self._restorer = restorer
         self._level = level
-        self._offsets = torch.tensor(offsets or (0.0,) * source.channels)[:, None]
+        self._offsets = torch.tensor(offsets)[:, None]
         self._ratio = native_ratio(source.sample_rate, restorer.checkpoint.sample_rate)
         config = restorer.config
         self.chunk = restorer.on_grid(config.chunk_seconds, source.sample_rate)

@@ -85,7 +85,8 @@ class LevelMeter:
 
     def level(self) -> float:
         """Return the RMS of the programme so far, full scale 1.0; 0.0 for silence."""
-        return self._level(sum(offset**2 for offset in self.offsets()) / max(len(self.offsets()), 1))
+        offsets = self.offsets()
+        return self._level(sum(offset**2 for offset in offsets) / max(len(offsets), 1))
 
     def offsets(self) -> tuple[float, ...]:
         """Return the mean of each channel so far, 0.0 where it is small beside the level: rounding, or a slow wave."""
