@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import time
+from collections.abc import Iterator
 
 import pytest
 import torch
@@ -11,6 +13,7 @@ from torch import Tensor
 from audiorestore.models.checkpoint import Checkpoint, build
 from audiorestore.models.recurrent import RecurrentConfig
 from audiorestore.spectral.stft import StftConfig
+from tests.servers import s3_server
 
 TINY = RecurrentConfig(
     stft=StftConfig(256, 128),
@@ -43,3 +46,25 @@ def tiny_checkpoint() -> Checkpoint:
     with torch.no_grad():
         network.head.weight.mul_(10)
     return Checkpoint(config=TINY, weights=network.state_dict(), sample_rate=48_000, step=0, name="tiny")
+
+
+@pytest.fixture(scope="session")
+def store(tmp_path_factory) -> Iterator[str]:
+    """The address of an S3-compatible store."""
+    pytest.importorskip("moto")
+    pytest.importorskip("s3fs")
+    with s3_server(tmp_path_factory.mktemp("s3") / "log") as address:
+        yield address
+
+
+@pytest.fixture
+def bucket(store, monkeypatch) -> str:
+    """The URL of an empty bucket, whose keys are in the environment."""
+    import fsspec
+
+    monkeypatch.setenv("AWS_ENDPOINT_URL", store)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hunter2")
+    name = f"bucket{time.monotonic_ns()}"
+    fsspec.filesystem("s3", use_listings_cache=False).mkdir(name)
+    return f"s3://{name}"
