@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -15,6 +16,7 @@ from audiorestore.audio.signal import Source
 from audiorestore.models.checkpoint import Checkpoint, build
 from audiorestore.models.recurrent import RecurrentConfig
 from audiorestore.spectral.stft import StftConfig
+from tests.servers import s3_server
 
 TINY = RecurrentConfig(
     stft=StftConfig(256, 128),
@@ -70,3 +72,25 @@ def check_threads(make: Callable[[], Source], *, step: int) -> None:
         starts = range(0, shared.n_samples, step)
         parts = list(pool.map(lambda start: shared.read(start, min(start + step, shared.n_samples)), starts))
     assert torch.equal(torch.cat(parts, dim=1), whole)
+
+
+@pytest.fixture(scope="session")
+def store(tmp_path_factory) -> Iterator[str]:
+    """The address of an S3-compatible store."""
+    pytest.importorskip("moto")
+    pytest.importorskip("s3fs")
+    with s3_server(tmp_path_factory.mktemp("s3") / "log") as address:
+        yield address
+
+
+@pytest.fixture
+def bucket(store, monkeypatch) -> str:
+    """The URL of an empty bucket, whose keys are in the environment."""
+    import fsspec
+
+    monkeypatch.setenv("AWS_ENDPOINT_URL", store)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hunter2")
+    name = f"bucket{time.monotonic_ns()}"
+    fsspec.filesystem("s3", use_listings_cache=False).mkdir(name)
+    return f"s3://{name}"

@@ -126,12 +126,25 @@ class Record:
             InputError: it is not a record of this schema.
         """
         try:
-            values = json.loads(path.read_text(encoding="utf-8"))
-            if not isinstance(values, dict) or values.get("schema") != SCHEMA:
-                raise InputError(path, expected=f"a record of schema {SCHEMA}", found="another file")
-            return from_mapping(cls, values, where=str(path))
-        except (OSError, ValueError, RecursionError, ConfigError) as error:
+            content = path.read_bytes()
+        except OSError as error:
             raise InputError(path, expected=f"a record of schema {SCHEMA}", found=describe(error)) from error
+        return cls.parse(content, where=os.fspath(path))
+
+    @classmethod
+    def parse(cls, content: bytes, *, where: str) -> Record:
+        """Return the record in a file's content; ``where`` it is from is named in errors.
+
+        Raises:
+            InputError: it is not a record of this schema.
+        """
+        try:
+            values = json.loads(content.decode("utf-8"))
+            if not isinstance(values, dict) or values.get("schema") != SCHEMA:
+                raise InputError(where, expected=f"a record of schema {SCHEMA}", found="another file")
+            return from_mapping(cls, values, where=where)
+        except (ValueError, RecursionError, ConfigError) as error:
+            raise InputError(where, expected=f"a record of schema {SCHEMA}", found=describe(error)) from error
 
 
 def record_path(result: P) -> P:
