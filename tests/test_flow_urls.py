@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 from collections.abc import Iterator
 from dataclasses import replace
@@ -12,13 +13,16 @@ from pathlib import Path
 import fsspec
 import pytest
 import soundfile
+from prefect import Flow
 
 from audiorestore.audio.remote import Remote, connect
 from audiorestore.audio.urls import Url
+from audiorestore.errors import ConfigError
 from audiorestore.quality.gates import Limit, QcPlan
 from audiorestore.records.ledger import Ledger
 from audiorestore.restoration.pipeline import RestorationConfig
 from flows.__main__ import main
+from flows.restore_archive import restore_archive
 from flows.settings import Archive, BatchConfig, cache_folder
 from tests.conftest import noise
 from tests.servers import SshServer, WebServer, ssh_server, web_server
@@ -253,6 +257,31 @@ def test_wrong_use_is_one_line_without_secrets(archive, monkeypatch, capsys, sou
     assert message in captured.err
     assert len(captured.err.splitlines()) == 1
     assert "hunter2" not in captured.err
+
+
+@pytest.mark.parametrize(
+    "text", ["s3://key:hunter2@bucket/x", "https://host/list.txt?token=hunter2", "sftp://me@host/x"]
+)
+def test_the_flow_takes_no_secrets_into_its_parameters(text, monkeypatch):
+    """A run that is started directly is refused before Prefect enters it, one of a deployment by the server."""
+    entered = []
+    monkeypatch.setattr(Flow, "__call__", lambda *arguments, **options: entered.append(options))
+    with pytest.raises(ConfigError, match="expected a URL without user, password and query") as refused:
+        restore_archive(text, "/results")
+    assert "hunter2" not in str(refused.value)
+    with pytest.raises(ConfigError):
+        restore_archive("/source", destination=text)
+    assert not entered
+    schema = restore_archive.parameters.properties
+    for name in ("source", "destination"):
+        assert not re.search(schema[name]["pattern"], text)
+
+
+@pytest.mark.parametrize(
+    "text", ["/tapes/a:b", "tapes", "a:b/c", "s3://bucket/x y", "sftp://host:22/x", "http://host/"]
+)
+def test_the_flow_takes_places(text):
+    assert re.search(restore_archive.parameters.properties["source"]["pattern"], text)
 
 
 def test_a_connection_is_made_once_a_process(bucket):
