@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from audiorestore.config import to_mapping
 from audiorestore.errors import ConfigError, InputError
 from audiorestore.records.lease import Owner
-from audiorestore.records.ledger import Done, Found, Ledger, Recipe, Row, rebuild, recipe, recipe_of
+from audiorestore.records.ledger import Done, Found, Ledger, Recipe, Row, recipe, recipe_of
+from audiorestore.records.rebuild import rebuild
 from audiorestore.records.record import FileState, Record, file_state, record_path
 from audiorestore.restoration.pipeline import RestorationConfig
 from audiorestore.restoration.restorer import ChunkConfig
@@ -344,7 +345,7 @@ def test_rebuild_replaces_a_file_that_is_no_ledger(tmp_path):
 def test_a_ledger_of_another_version_is_refused(ledger):
     with sqlite3.connect(ledger.path) as connection:
         connection.execute("PRAGMA user_version = 99")
-    with pytest.raises(InputError, match="expected a ledger of version 2 \\(it can be rebuilt\\), found version 99"):
+    with pytest.raises(InputError, match="expected a ledger of version 3 \\(it can be rebuilt\\), found version 99"):
         Ledger(ledger.destination)
 
 
