@@ -20,10 +20,11 @@ from audiorestore.audio.remote import Remote, RemoteFile, connect
 from audiorestore.audio.urls import is_url
 from audiorestore.errors import FileError, InputError, OutputError
 from audiorestore.jobs import Job
+from audiorestore.records.home import cache_folder
 from audiorestore.records.ledger import FOLDER, Done, Ledger, Row
 from audiorestore.records.record import quarantine_path, record_path
 from audiorestore.records.shelf import Distant, Folder, Shelf
-from flows.settings import Archive, cache_folder
+from flows.settings import Archive
 
 
 def picture_of(result: Path) -> Path:

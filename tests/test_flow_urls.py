@@ -19,11 +19,15 @@ from audiorestore.audio.remote import Remote, connect
 from audiorestore.audio.urls import Url
 from audiorestore.errors import ConfigError
 from audiorestore.quality.gates import Limit, QcPlan
+from audiorestore.records.home import cache_folder
 from audiorestore.records.ledger import Ledger
+from audiorestore.records.rebuild import rebuild
+from audiorestore.records.shelf import Distant
 from audiorestore.restoration.pipeline import RestorationConfig
+from flows import one_file
 from flows.__main__ import main
 from flows.restore_archive import restore_archive
-from flows.settings import Archive, BatchConfig, cache_folder
+from flows.settings import Archive, BatchConfig
 from tests.conftest import noise
 from tests.servers import SshServer, WebServer, ssh_server, web_server
 from tests.test_flow import RATE, batch_file, configured, files, killed_at, model, run, start
@@ -150,6 +154,33 @@ def test_without_its_ledger_it_takes_over_what_has_a_record(archive, bucket, tmp
     summary = run(replace(distant, state=tmp_path / "another"))
     assert (summary.adopted, summary.restored) == (2, 0)
     assert content(bucket) == found
+
+
+def test_a_ledger_is_rebuilt_from_the_records_at_a_url(archive, bucket, tmp_path):
+    distant = replace(archive, destination=url(f"{bucket}/out"), state=tmp_path / "state")
+    assert run(distant).restored == 2
+    with Ledger(tmp_path / "state") as ledger:
+        known = ledger.rows()
+    system().pipe_file(f"{bucket}/out/c.wav.restoration.json", b"{}")
+    problems = rebuild(tmp_path / "another", Distant(connect(distant.destination), listed=True))
+    assert [problem.path for problem in problems] == [f"{bucket}/out/c.wav.restoration.json"]
+    with Ledger(tmp_path / "another") as ledger:
+        assert ledger.rows() == [replace(row, verified=False) for row in known]
+    system().rm_file(f"{bucket}/out/c.wav.restoration.json")
+    summary = run(replace(distant, state=tmp_path / "another"))
+    assert (summary.unchanged, summary.restored, summary.adopted) == (2, 0, 0)
+
+
+def test_at_a_url_too_results_move_with_their_sources(archive, web, bucket, monkeypatch):
+    distant = replace(archive, source=url(web.address), destination=url(bucket))
+    assert run(distant).restored == 2
+    before = sounds(content(bucket))
+    (archive.source / "a").rename(archive.source / "c")
+    monkeypatch.delattr(one_file, "run_job")
+    assert (run(distant).adopted, run(distant).unchanged) == (1, 2)
+    assert sounds(content(bucket)) == {name.replace("a/", "c/"): one for name, one in before.items()}
+    assert json.loads(content(bucket)["c/0.wav.restoration.json"])["result"]["path"] == f"{bucket}/c/0.wav"
+    assert not list((distant.home / ".audiorestore" / "work").iterdir())
 
 
 def test_a_file_of_anybody_else_stays(archive, bucket):

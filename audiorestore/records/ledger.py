@@ -454,10 +454,7 @@ class Ledger:
         for items in _chunks(((_stored(name), size, mtime_ns) for name, size, mtime_ns in found), _CHUNK):
             new = [item for item in items if self._connection.execute(known, item).fetchone() is None]
             with self._transaction() as connection:
-                connection.executemany(
-                    _SIGHT,
-                    (dict(zip(("source", "size", "mtime_ns", "now"), (*item, now), strict=True)) for item in new),
-                )
+                connection.executemany(_SIGHT, ((*item, now, now) for item in new))
         with self._transaction() as connection:
             connection.execute("DELETE FROM sightings WHERE look < ?", (now,))
 
@@ -601,6 +598,14 @@ class Ledger:
         """Return how far a run has come."""
         rows = self._connection.execute(_COUNTS, (run,)).fetchall()
         return {status: Count(files, size, audio_seconds) for status, files, size, audio_seconds in rows}
+
+    def gone(self) -> int:
+        """Return how many sources of the latest run's archive that run has not found any more."""
+        last = self.latest()
+        if last is None:
+            return 0
+        statement = "SELECT COUNT(*) FROM files JOIN runs ON runs.id = files.run WHERE run < ? AND runs.source = ?"
+        return int(self._connection.execute(statement, (last.number, _stored(last.source))).fetchone()[0])
 
     def _names(self, statement: str, run: int) -> list[tuple[str, int]]:
         return [(_name(source), size) for source, size in self._connection.execute(statement, (run,))]
