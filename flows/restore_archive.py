@@ -28,6 +28,7 @@ from audiorestore.config import to_mapping
 from audiorestore.errors import AudioRestoreError
 from flows import work
 from flows.outcome import BatchResult, Plan, Summary
+from flows.presence import announce
 from flows.settings import Archive
 from flows.work import Pace
 
@@ -84,6 +85,7 @@ def restore_archive(
         Completed; Completed with refusals, if the quality plan refused some; Completed with failures; or Failed, if
         more files failed than ``allowed_failures`` allows.
     """
+    announce()
     archive = Archive.of(source, destination, config, state=state)
     work.check(archive)
     started = time.monotonic()
