@@ -42,6 +42,8 @@ class BatchConfig:
             that, doubled each time.
         lease_seconds: a process that is not heard of for so long has lost its file to the next run.
         max_crashes: a file in which as many processes died, one after the other, is given up.
+        settle_seconds: a recording is taken only after looks at the source have found it as it is for so long; 0 takes
+            what the first look finds.
         cache_gb: how much disk copies of sources at a URL may take, in 10^9 bytes; those in work stay in any case.
     """
 
@@ -61,6 +63,7 @@ class BatchConfig:
     retry_seconds: float = 1.0
     lease_seconds: float = 120.0
     max_crashes: int = 5
+    settle_seconds: float = 0.0
     cache_gb: float = 20.0
 
     def __post_init__(self) -> None:
@@ -70,16 +73,17 @@ class BatchConfig:
             "files_per_task": self.files_per_task,
             "max_crashes": self.max_crashes,
         }
-        for name, value in whole.items():
-            if value < 1:
-                raise ValueError(f"{name}: expected 1 or more, found {value}")
+        for name, number in whole.items():
+            if number < 1:
+                raise ValueError(f"{name}: expected 1 or more, found {number}")
         for name, seconds in {"seconds_per_task": self.seconds_per_task, "lease_seconds": self.lease_seconds}.items():
             if not seconds > 0:
                 raise ValueError(f"{name}: expected more than 0, found {seconds}")
         if self.retries < 0 or not self.retry_seconds >= 0:
             raise ValueError("retries and retry_seconds: expected 0 or more")
-        if not 0 <= self.cache_gb < math.inf:
-            raise ValueError(f"cache_gb: expected a number from 0 up, found {self.cache_gb}")
+        for name, value in {"cache_gb": self.cache_gb, "settle_seconds": self.settle_seconds}.items():
+            if not 0 <= value < math.inf:
+                raise ValueError(f"{name}: expected a number from 0 up, found {value}")
         if not 0 <= self.allowed_failures <= 1:
             raise ValueError(f"allowed_failures: expected 0 to 1, found {self.allowed_failures}")
 
