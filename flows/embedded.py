@@ -1,4 +1,4 @@
-"""``python -m flows.embedded FD``: the Prefect server of one run, where there is none that stays.
+"""``python -m flows.embedded FD PID``: the Prefect server of one run, where there is none that stays.
 
 It is the run's own process, and ends when that one is gone, however it went: nothing is left behind by ``kill -9``.
 """
@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 
 _START_SECONDS = 300.0  # a fresh database on a busy machine
 _LOOK_EVERY_SECONDS = 1.0
@@ -52,8 +53,7 @@ def _started() -> Iterator[str]:
         address = f"http://127.0.0.1:{listening.getsockname()[1]}/api"
         number = listening.fileno()
         process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "flows.embedded", str(number)],
-            env={**os.environ, "PREFECT_UI_ENABLED": "0"},
+            [sys.executable, "-P", "-m", "flows.embedded", str(number), str(os.getpid())],
             pass_fds=[number],
             start_new_session=True,  # Ctrl-C is for the run, which still has to tell the server how it ended
         )
@@ -100,10 +100,9 @@ def main(arguments: Sequence[str]) -> None:
     import uvicorn
     from prefect.server.api.server import create_app
 
-    parent = os.getppid()
-    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
-    config = uvicorn.Config(create_app, factory=True, fd=int(arguments[0]), log_level="error", lifespan="on")
-    uvicorn.Server(config).run()
+    threading.Thread(target=_end_with, args=(int(arguments[1]),), daemon=True).start()
+    config = uvicorn.Config(partial(create_app, ephemeral=True, final=True), factory=True, log_level="error")
+    uvicorn.Server(config).run([socket.socket(fileno=int(arguments[0]))])
 
 
 def _end_with(parent: int) -> None:
