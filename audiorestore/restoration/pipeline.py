@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from typing import Literal
@@ -168,7 +168,7 @@ def _count(mask: Tensor, length: int) -> Tensor:
     return total[:, length:] - total[:, :-length]
 
 
-def streamed(source: Source, config: RestorationConfig, restorer: Restorer | None) -> Iterator[Tensor]:
+def streamed(source: Source, config: RestorationConfig, restorer: Restorer | None) -> Generator[Tensor, None, None]:
     """Yield a restored recording from front to back, in pieces of a chunk of the network, or of ten seconds.
 
     As many pieces are worked on at once, each by a thread, as keep the cores or the device busy, and one more: while
@@ -181,7 +181,7 @@ def streamed(source: Source, config: RestorationConfig, restorer: Restorer | Non
     return _ahead(source, chunk, -(-network.parallel // source.channels) + 1)
 
 
-def _ahead(source: Source, size: int, pieces: int) -> Iterator[Tensor]:
+def _ahead(source: Source, size: int, pieces: int) -> Generator[Tensor, None, None]:
     """Yield what `blocks` does, with so many pieces worked out in threads while the last one is used."""
     waiting: deque[Future[Tensor]] = deque()
     with ThreadPoolExecutor(pieces, "ahead", torch.set_num_threads, (1,)) as threads:
