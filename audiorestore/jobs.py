@@ -71,7 +71,7 @@ def make_restorer(config: RestorationConfig, *, device: str = "auto") -> Restore
     Raises:
         CheckpointError: no such model. DependencyError: no such device.
     """
-    if not config.denoise or config.strength_db == 0:
+    if not config.uses_network:
         return None
     return Restorer(load_checkpoint(config.model), device=device, config=config.chunks)
 

@@ -10,7 +10,7 @@ import hashlib
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from audiorestore.records.home import cache_folder
 from audiorestore.records.ledger import FOLDER, Done, Ledger, Row
 from audiorestore.records.record import quarantine_path, record_path
 from audiorestore.records.shelf import Distant, Folder, Shelf
+from audiorestore.restoration.resume import RESUME_SUFFIX
 from flows.settings import Archive
 
 
@@ -146,8 +147,11 @@ class Desk:
     def clear(self, row: Row) -> None:
         """Remove what is left here of a result for a URL."""
         if self._destination is not None:
-            for folder in (self._folder(row), self._kept_folder(row)):
-                shutil.rmtree(folder, ignore_errors=True)
+            shutil.rmtree(self._kept_folder(row), ignore_errors=True)
+            for path in self._folder(row).rglob("*"):
+                if path.is_file() and path.suffix != RESUME_SUFFIX:  # there the work goes on
+                    path.unlink(missing_ok=True)
+            _remove_empty(self._folder(row))
 
     def _kept_folder(self, row: Row) -> Path:
         return self._folder(row).with_suffix(".kept")
@@ -190,6 +194,13 @@ class Desk:
             _key(remote, found), Path(name).name, found.size, lambda part: _fetch(remote, found, part)
         ) as path:
             yield path
+
+
+def _remove_empty(folder: Path) -> None:
+    """Remove a folder and those below it, but for what has files."""
+    for path in (*sorted(folder.rglob("*"), reverse=True), folder):
+        with suppress(OSError):
+            path.rmdir()
 
 
 def _fetch(remote: Remote, file: RemoteFile, part: Path) -> None:

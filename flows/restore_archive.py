@@ -20,14 +20,16 @@ from prefect.client.schemas.objects import State
 from prefect.futures import PrefectFuture
 from prefect.logging import get_run_logger
 from prefect.states import Completed, Failed
-from prefect.task_runners import ThreadPoolTaskRunner
+from prefect.task_runners import TaskRunner
 from pydantic import Field
 
 from audiorestore.audio.urls import Url, is_url
 from audiorestore.config import to_mapping
 from audiorestore.errors import AudioRestoreError
 from flows import work
+from flows.crew import crew_of, manned
 from flows.outcome import BatchResult, Plan, Summary
+from flows.runners import runner_of, submitting
 from flows.settings import Archive
 from flows.work import Pace
 
@@ -92,8 +94,8 @@ def restore_archive(
         f"run {plan.run}: {plan.found} files found, {plan.unchanged} done before, {plan.refused} refused before, "
         f"{plan.pending} to do, {plan.held} in work elsewhere"
     )
-    runner: ThreadPoolTaskRunner[Any] = ThreadPoolTaskRunner(max_workers=archive.config.threads)
-    with runner:
+    runner = runner_of(archive.config)
+    with manned(archive.config), runner:
         try:
             result = _restore(archive, plan, runner)
             _verify(archive, plan, runner)
@@ -124,7 +126,7 @@ def plan_archive(archive: Archive) -> Plan:
 @task(name="restore", cache_policy=NO_CACHE, persist_result=False)
 def restore_files(archive: Archive, run: int, names: tuple[str, ...]) -> BatchResult:
     """Restore some files; one that fails costs a line in the log and its row in the ledger."""
-    return work.restore_batch(archive, run, names, get_run_logger().warning)
+    return crew_of(archive.config).restore(archive, run, names, get_run_logger().warning)
 
 
 @task(name="verify", cache_policy=NO_CACHE, persist_result=False)
@@ -170,12 +172,13 @@ def publish(summary: Summary, table: list[dict[str, Any]]) -> None:
         )
 
 
-def _restore(archive: Archive, plan: Plan, runner: ThreadPoolTaskRunner[Any]) -> BatchResult:
+def _restore(archive: Archive, plan: Plan, runner: TaskRunner[Any]) -> BatchResult:
     pace, total = Pace(), BatchResult()
     tasks = work.batches(work.todo(archive, plan.run), archive.config, pace)
 
     def submit(names: tuple[str, ...]) -> PrefectFuture[BatchResult]:
-        return runner.submit(restore_files, {"archive": archive, "run": plan.run, "names": names})
+        with submitting(archive.config):
+            return runner.submit(restore_files, {"archive": archive, "run": plan.run, "names": names})
 
     for result in _windowed(submit, tasks, archive.config.window):
         pace.add(result)
@@ -183,7 +186,7 @@ def _restore(archive: Archive, plan: Plan, runner: ThreadPoolTaskRunner[Any]) ->
     return total
 
 
-def _verify(archive: Archive, plan: Plan, runner: ThreadPoolTaskRunner[Any]) -> None:
+def _verify(archive: Archive, plan: Plan, runner: TaskRunner[Any]) -> None:
     tasks = work.batches(work.to_verify(archive, plan.run), archive.config, Pace())
 
     def submit(names: tuple[str, ...]) -> PrefectFuture[int]:

@@ -127,6 +127,14 @@ WHERE source = :source AND owner = :owner
 _RELEASE = """
 UPDATE files SET status = 'pending', owned = 0, owner = NULL, lease_until = NULL WHERE source = ? AND owner = ?
 """
+# Of a dead process: its files may stand there, half done, and stay known as ours.
+_TAKE_BACK = """
+UPDATE files SET status = 'pending', owner = NULL, lease_until = NULL WHERE source = ? AND owner = ?
+"""
+_GIVE_UP = """
+UPDATE files SET status = 'failed', error = :error, owner = NULL, lease_until = NULL
+WHERE source = :source AND owner = :owner
+"""
 _RENEW = "UPDATE files SET lease_until = ? WHERE status = 'running' AND owner = ?"
 _VERIFY = "UPDATE files SET verified = 1 WHERE source = ? AND status = 'done' AND output_sha256 = ?"
 # Without its time the result is hashed before anyone takes it for the one that was written.
@@ -557,6 +565,15 @@ class Ledger:
         """Give a file back, to be begun again."""
         with self._transaction() as connection:
             connection.execute(_RELEASE, (_stored(source), str(owner)))
+
+    def take_back(self, source: str, owner: Owner) -> None:
+        """Take a file from a process that is dead, to be begun again."""
+        with self._transaction() as connection:
+            connection.execute(_TAKE_BACK, (_stored(source), str(owner)))
+
+    def give_up(self, source: str, owner: Owner, error: str) -> bool:
+        """Mark a file failed in which a process, dead by now, came to no end; False if the lease was lost."""
+        return self._settle(_GIVE_UP, source, owner, {"error": printable(error)})
 
     def unverified(self, run: int) -> list[tuple[str, int]]:
         """Return name and size of each source whose result has not been read again."""

@@ -62,6 +62,11 @@ class RestorationConfig:
         if not 0 <= self.strength_db < math.inf:
             raise ValueError(f"strength_db: expected a number from 0 up, found {self.strength_db}")
 
+    @property
+    def uses_network(self) -> bool:
+        """Whether a network is needed."""
+        return self.denoise and self.strength_db > 0
+
 
 @dataclass(frozen=True)
 class Plan:

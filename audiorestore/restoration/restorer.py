@@ -80,6 +80,26 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
+def devices_of(names: str) -> tuple[str, ...]:
+    """Return each device that ``names`` stands for: such names as `choose_device` knows, with commas between them.
+
+    ``auto`` and ``cuda`` are all GPUs that this process may see.
+
+    Raises:
+        DependencyError: a GPU is asked for that is not there, or one twice.
+    """
+    found: list[str] = []
+    for name in (part.strip() for part in names.split(",")):
+        device = choose_device(name)
+        if str(device) == "cuda":
+            found += [f"cuda:{index}" for index in range(torch.cuda.device_count())]
+        else:
+            found.append(str(device))
+    if len(set(found)) < len(found):
+        raise DependencyError(f"device: expected each one once, found {', '.join(found)}")
+    return tuple(found)
+
+
 class Restorer:
     """A network on a device, ready for work: a pure function of spans. Make one a process and share it.
 
