@@ -26,10 +26,11 @@ from audiorestore.errors import DependencyError, printable
 from audiorestore.records.lease import Owner
 from audiorestore.records.ledger import Ledger
 from flows.desk import ledger_of
+from flows.environment import THREADS
+from flows.messages import Alive, Answer, Ended, Finished, Hello, Line, Request
 from flows.one_file import Report, remove_parts
 from flows.outcome import BatchResult
 from flows.settings import Archive, BatchConfig
-from flows.station import Alive, Answer, Ended, Finished, Hello, Line, Request
 
 _STARTS = 3  # in a row that may fail
 _START_SECONDS = 600.0  # libraries may come over a slow network
@@ -313,7 +314,7 @@ def environment(device: str, outer: Mapping[str, str]) -> dict[str, str]:
     seen = [name.strip() for name in outer.get("CUDA_VISIBLE_DEVICES", "").split(",") if name.strip()]
     number = int(device.partition(":")[2] or 0)
     visible = "" if device == "cpu" else seen[number] if number < len(seen) else str(number)
-    return {**outer, "CUDA_VISIBLE_DEVICES": visible}
+    return {**THREADS, **outer, "CUDA_VISIBLE_DEVICES": visible}
 
 
 @lru_cache(maxsize=1)

@@ -9,9 +9,10 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from functools import partial
 from inspect import signature
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Protocol, TypeVar
 
 from prefect import Flow, task
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
@@ -31,9 +32,19 @@ from flows.crew import crew_of, manned
 from flows.outcome import BatchResult, Plan, Summary
 from flows.runners import runner_of, submitting
 from flows.settings import Archive
+from flows.shards import Runs, ServerRuns, Shard, begun, shard_config
 from flows.work import Pace
 
 T = TypeVar("T")
+
+T_co = TypeVar("T_co", covariant=True)
+
+
+class _Future(Protocol[T_co]):
+    def result(self) -> T_co:
+        """Wait for it."""
+        ...
+
 
 COMPLETED_WITH_FAILURES = "Completed with failures"
 COMPLETED_WITH_REFUSALS = "Completed with refusals"
@@ -63,7 +74,10 @@ class _DiscreetFlow(Flow[..., State[Any]]):
     """A flow whose run is entered on the server only after its places are known to hold no secrets."""
 
     def __call__(self, *arguments: Any, **options: Any) -> Any:
-        given = signature(self.fn).bind_partial(*arguments, **options).arguments
+        own = signature(self.fn)  # without Prefect's options, as return_state
+        given = own.bind_partial(
+            *arguments, **{name: value for name, value in options.items() if name in own.parameters}
+        ).arguments
         for text in (given.get("source"), given.get("destination")):
             if isinstance(text, str) and is_url(text):
                 Url.parse(text)
@@ -94,10 +108,9 @@ def restore_archive(
         f"run {plan.run}: {plan.found} files found, {plan.unchanged} done before, {plan.refused} refused before, "
         f"{plan.pending} to do, {plan.held} in work elsewhere"
     )
-    runner = runner_of(archive.config)
-    with manned(archive.config), runner:
+    with manned(archive.config), runner_of(archive.config) as runner:
         try:
-            result = _restore(archive, plan, runner)
+            result = _sharded(archive, plan, ServerRuns()) if archive.config.shards else _restore(archive, plan, runner)
             _verify(archive, plan, runner)
         except BaseException:  # a cancelled run too; before the runner waits for its tasks
             work.stop(archive, plan.run)
@@ -186,6 +199,24 @@ def _restore(archive: Archive, plan: Plan, runner: TaskRunner[Any]) -> BatchResu
     return total
 
 
+def _sharded(archive: Archive, plan: Plan, runs: Runs) -> BatchResult:
+    """Restore in runs of their own; what those that crashed have left is for the next run of the archive."""
+    config = archive.config
+    pace, total = Pace(), BatchResult()
+    shards = work.batches(work.todo(archive, plan.run), replace(config, **shard_config(config)), pace)
+    # Where a shard is done, it is done by the process itself.
+    inner = parameters(replace(archive, config=replace(config, shards="")))
+    with begun(runs) as begin:
+
+        def submit(names: tuple[str, ...]) -> Shard:
+            return begin(config.shards, {**inner, "run": plan.run, "names": list(names)})
+
+        for result in _windowed(submit, shards, config.window):
+            pace.add(result)
+            total += result
+    return total
+
+
 def _verify(archive: Archive, plan: Plan, runner: TaskRunner[Any]) -> None:
     tasks = work.batches(work.to_verify(archive, plan.run), archive.config, Pace())
 
@@ -196,10 +227,10 @@ def _verify(archive: Archive, plan: Plan, runner: TaskRunner[Any]) -> None:
 
 
 def _windowed(
-    submit: Callable[[tuple[str, ...]], PrefectFuture[T]], tasks: Iterable[tuple[str, ...]], size: int
+    submit: Callable[[tuple[str, ...]], _Future[T]], tasks: Iterable[tuple[str, ...]], size: int
 ) -> Iterator[T]:
     """Yield the results of tasks in their order, with no more than ``size`` submitted and not yet waited for."""
-    waiting: deque[PrefectFuture[T]] = deque()
+    waiting: deque[_Future[T]] = deque()
     for names in tasks:
         waiting.append(submit(names))
         if len(waiting) >= size:

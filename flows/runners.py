@@ -23,7 +23,8 @@ def runner_of(config: BatchConfig) -> TaskRunner[Any]:
         DependencyError: Prefect's integration is not installed.
     """
     if config.runner == "threads":
-        return ThreadPoolTaskRunner(max_workers=config.threads)
+        # Of an archive in shards, this process does no more than read the results again.
+        return ThreadPoolTaskRunner(max_workers=config.lanes if config.shards else config.threads)
     name = {"dask": "DaskTaskRunner", "ray": "RayTaskRunner"}[config.runner]
     runner: TaskRunner[Any] = getattr(_integration(config.runner), name)(**config.runner_options)
     return runner

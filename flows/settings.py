@@ -18,6 +18,8 @@ from audiorestore.restoration.restorer import cores, devices_of
 _MOST_FILES_AT_ONCE = 8
 # Each one more costs the client memory and the server's event queue room.
 _MOST_TASKS_AT_ONCE = 32
+# How many workers there are is not known here.
+_SHARDS_AT_ONCE = 8
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,8 @@ class BatchConfig:
         runner_options: what the task runner of Prefect's integration is made with: ``address``, ``cluster_kwargs`` ...
         task_options: what each task is submitted with: Dask's annotations (``resources``), Ray's remote options
             (``num_gpus``, ``max_calls``).
+        shards: a deployment of the flow ``restore-shard``: tasks are then runs of it, of about ``shard_minutes`` each,
+            on the workers of its pool (`flows.shards`). Without it all is done by the flow's own process.
         in_flight: tasks handed to Prefect at a time; ``auto`` is two for each file in work, and at most 32. More make
             tasks that are cut before it is known how fast the work goes.
         allowed_failures: share of files that may fail before the run itself counts as failed.
@@ -65,6 +69,8 @@ class BatchConfig:
     runner: Literal["threads", "dask", "ray"] = "threads"
     runner_options: dict[str, Any] = field(default_factory=dict, hash=False)
     task_options: dict[str, Any] = field(default_factory=dict, hash=False)
+    shards: str = ""
+    shard_minutes: float = 15.0
     in_flight: int | Literal["auto"] = "auto"
     allowed_failures: float = 0.05
     retries: int = 2
@@ -84,7 +90,7 @@ class BatchConfig:
         for name, value in whole.items():
             if value < 1:
                 raise ValueError(f"{name}: expected 1 or more, found {value}")
-        for name in ("seconds_per_task", "lease_seconds", "hang_seconds"):
+        for name in ("seconds_per_task", "shard_minutes", "lease_seconds", "hang_seconds"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name}: expected more than 0, found {getattr(self, name)}")
         if self.retries < 0 or not self.retry_seconds >= 0:
@@ -118,7 +124,9 @@ class BatchConfig:
     @property
     def window(self) -> int:
         """Tasks handed over at a time."""
-        return min(2 * self.threads, _MOST_TASKS_AT_ONCE) if self.in_flight == "auto" else self.in_flight
+        if self.in_flight != "auto":
+            return self.in_flight
+        return _SHARDS_AT_ONCE if self.shards else min(2 * self.threads, _MOST_TASKS_AT_ONCE)
 
 
 @dataclass(frozen=True)

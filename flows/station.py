@@ -12,70 +12,16 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from multiprocessing.connection import Connection
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from flows.environment import prepare
-
-if TYPE_CHECKING:
-    from flows.outcome import BatchResult
-    from flows.settings import Archive
+# All that takes long comes before the greeting: from there on, silence means that a file hangs.
+from audiorestore.records.lease import Owner
+from flows.messages import Alive, Answer, Ended, Finished, Hello, Line, Request
+from flows.outcome import BatchResult
+from flows.work import restore_batch
 
 _EVERY_SECONDS = 1.0
-
-
-@dataclass(frozen=True)
-class Request:
-    """Files to be restored, one after the other."""
-
-    lane: int
-    archive: Archive
-    run: int
-    names: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Hello:
-    """The station is there: as whom it claims files."""
-
-    owner: str
-
-
-@dataclass(frozen=True)
-class Alive:
-    """A file is begun, or goes on."""
-
-    lane: int
-    name: str
-
-
-@dataclass(frozen=True)
-class Line:
-    """Something that people should read."""
-
-    lane: int
-    text: str
-
-
-@dataclass(frozen=True)
-class Ended:
-    """A file has come to an end, whichever."""
-
-    lane: int
-    name: str
-    result: BatchResult
-
-
-@dataclass(frozen=True)
-class Finished:
-    """A request is done; or it broke off, by an error that is no file's."""
-
-    lane: int
-    error: BaseException | None = None
-
-
-Answer = Hello | Alive | Line | Ended | Finished
 
 
 class _Lane:
@@ -87,8 +33,6 @@ class _Lane:
         self._name, self._told = "", 0.0
 
     def work(self) -> None:
-        from flows.work import restore_batch
-
         request, error = self._request, None
         try:
             restore_batch(request.archive, request.run, request.names, self._line, alive=self._alive, ended=self._ended)
@@ -121,10 +65,6 @@ def main(arguments: Sequence[str]) -> None:
             except OSError:
                 os._exit(0)
 
-    # All that takes long comes before the greeting: from there on, silence means that a file hangs.
-    from audiorestore.records.lease import Owner
-    from flows import work  # noqa: F401
-
     send(Hello(str(Owner.here())))
     while True:
         try:
@@ -135,8 +75,4 @@ def main(arguments: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    prepare()
-    # Pickle knows the classes by the name under which others import them.
-    from flows import station
-
-    station.main(sys.argv[1:])
+    main(sys.argv[1:])

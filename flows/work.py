@@ -78,7 +78,7 @@ def check(archive: Archive) -> None:
     if archive.home != archive.destination:
         _check_folder(archive.home)
     model_hash(archive.config.restore)
-    if archive.config.restore.uses_network:
+    if archive.config.restore.uses_network and not archive.config.shards:
         devices_of(archive.config.device)
 
 

@@ -115,7 +115,7 @@ def test_a_crew_restores_as_a_thread_of_ones_own_does_and_ends_with_its_owner(ar
 
 
 def test_each_process_sees_one_device() -> None:
-    assert environment("cpu", {"A": "b"}) == {"A": "b", "CUDA_VISIBLE_DEVICES": ""}
+    assert environment("cpu", {"A": "b"}) == {"A": "b", "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     assert environment("cuda:1", {})["CUDA_VISIBLE_DEVICES"] == "1"
     assert environment("cuda:1", {"CUDA_VISIBLE_DEVICES": "5, GPU-3f2a"})["CUDA_VISIBLE_DEVICES"] == "GPU-3f2a"
 
