@@ -119,7 +119,10 @@ def run_job(
         plan = analyse(source, config)
         mapped = looks.submit(map_damage, source, clipping=plan.clipping, hum=plan.hum, gaps=plan.gaps)
         finished = None
-        if restorer is not None and source.info.seconds >= resumable_seconds:
+        if restorer is None or source.info.seconds < resumable_seconds:
+            with suppress(OSError):
+                resume_path(job.result).unlink(missing_ok=True)  # of other settings
+        else:
             finished = stack.enter_context(_resumed(job, before, config, restorer))
         written = _restore(job, source, plan, config, restorer, finished, made, force=force, progress=progress)
         if file_state(job.source, before.sound) != before:

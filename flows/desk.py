@@ -14,15 +14,14 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
-from audiorestore.audio.cache import Cache
 from audiorestore.audio.naming import QUARANTINE
-from audiorestore.audio.remote import Remote, RemoteFile, connect
+from audiorestore.audio.remote import connect
 from audiorestore.audio.urls import is_url
 from audiorestore.errors import FileError, InputError, OutputError
 from audiorestore.jobs import Job
-from audiorestore.records.home import cache_folder
+from audiorestore.records.copies import bring, copied, publish_folder
 from audiorestore.records.ledger import FOLDER, Done, Ledger, Row
-from audiorestore.records.record import quarantine_path, record_path
+from audiorestore.records.record import quarantine_path
 from audiorestore.records.shelf import Distant, Folder, Shelf
 from audiorestore.restoration.resume import RESUME_SUFFIX
 from flows.settings import Archive
@@ -75,6 +74,8 @@ class Desk:
                 raise type(error)(
                     self._address(Path(error.path), row, source), expected=error.expected, found=error.found
                 ) from error
+            if self._destination is not None:  # all has come to its end, and nothing is to be continued
+                shutil.rmtree(folder, ignore_errors=True)
 
     def named(self, row: Row) -> str:
         """Return the path or URL of a source."""
@@ -123,11 +124,7 @@ class Desk:
         """
         if self._destination is None:
             return
-        folder = self._folder(row)
-        made = sorted(path for path in folder.rglob("*") if path.is_file())
-        records = [path for path in made if path in {record_path(other) for other in made}]
-        for path in (*(path for path in made if path not in records), *records):
-            self._destination.publish(path, path.relative_to(folder).as_posix())
+        publish_folder(self._folder(row), self._destination)
 
     def settled(self, row: Row, done: Done, *, refused: bool) -> Done:
         """Return what a row is to say of a finished file: of what is at a URL, its version there."""
@@ -158,12 +155,9 @@ class Desk:
 
     def _brought(self, name: Path, folder: Path) -> Path:
         assert self._destination is not None
-        found = self._destination.file(name.as_posix())
-        if found is None:
+        path = bring(self._destination, name.as_posix(), folder)
+        if path is None:
             raise InputError(self._destination.address(name.as_posix()), expected="a result", found="nothing")
-        path = folder / name.name
-        folder.mkdir(parents=True, exist_ok=True)
-        self._destination.fetch(found, path)
         return path
 
     def _folder(self, row: Row) -> Path:
@@ -184,15 +178,12 @@ class Desk:
         """Give a copy of a source, as it was when the run was planned."""
         assert self._source is not None
         remote, name = self._source, row.source
-        cache = Cache(cache_folder(), int(self._archive.config.cache_gb * 1e9))
         found = remote.file(name)
         if found is None or (found.size, found.version) != (row.size, row.mtime_ns):
             raise InputError(
                 remote.address(name), expected="a source that stays as it is", found="another than the search has found"
             )
-        with cache.held(
-            _key(remote, found), Path(name).name, found.size, lambda part: _fetch(remote, found, part)
-        ) as path:
+        with copied(remote, found, cache_gb=self._archive.config.cache_gb) as path:
             yield path
 
 
@@ -201,14 +192,3 @@ def _remove_empty(folder: Path) -> None:
     for path in (*sorted(folder.rglob("*"), reverse=True), folder):
         with suppress(OSError):
             path.rmdir()
-
-
-def _fetch(remote: Remote, file: RemoteFile, part: Path) -> None:
-    remote.fetch(file, part)
-    if file.mtime_ns is not None:
-        os.utime(part, ns=(file.mtime_ns, file.mtime_ns))
-
-
-def _key(remote: Remote, file: RemoteFile) -> str:
-    text = f"{remote.address(file.name)}\n{file.size}\n{file.version}"
-    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:32]

@@ -74,10 +74,7 @@ class _DiscreetFlow(Flow[..., State[Any]]):
     """A flow whose run is entered on the server only after its places are known to hold no secrets."""
 
     def __call__(self, *arguments: Any, **options: Any) -> Any:
-        own = signature(self.fn)  # without Prefect's options, as return_state
-        given = own.bind_partial(
-            *arguments, **{name: value for name, value in options.items() if name in own.parameters}
-        ).arguments
+        given = {**dict(zip(signature(self.fn).parameters, arguments, strict=False)), **options}
         for text in (given.get("source"), given.get("destination")):
             if isinstance(text, str) and is_url(text):
                 Url.parse(text)

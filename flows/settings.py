@@ -53,6 +53,8 @@ class BatchConfig:
         lease_seconds: a process that is not heard of for so long has lost its file to the next run.
         hang_seconds: a file of which there is no sign of life for so long is cut off: its process is ended.
         max_crashes: a file in which as many processes died, one after the other, is given up.
+        settle_seconds: a recording is taken only after looks at the source have found it as it is for so long; 0 takes
+            what the first look finds.
         cache_gb: how much disk copies of sources at a URL may take, in 10^9 bytes; those in work stay in any case.
     """
 
@@ -78,6 +80,7 @@ class BatchConfig:
     lease_seconds: float = 120.0
     hang_seconds: float = 3600.0
     max_crashes: int = 5
+    settle_seconds: float = 0.0
     cache_gb: float = 20.0
 
     def __post_init__(self) -> None:
@@ -87,9 +90,9 @@ class BatchConfig:
             "files_per_task": self.files_per_task,
             "max_crashes": self.max_crashes,
         }
-        for name, value in whole.items():
-            if value < 1:
-                raise ValueError(f"{name}: expected 1 or more, found {value}")
+        for name, number in whole.items():
+            if number < 1:
+                raise ValueError(f"{name}: expected 1 or more, found {number}")
         for name in ("seconds_per_task", "shard_minutes", "lease_seconds", "hang_seconds"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name}: expected more than 0, found {getattr(self, name)}")
@@ -97,8 +100,9 @@ class BatchConfig:
             raise ValueError("retries and retry_seconds: expected 0 or more")
         if self.runner == "threads" and (self.runner_options or self.task_options):
             raise ValueError("runner_options and task_options: expected with runner dask or ray, found with threads")
-        if not 0 <= self.cache_gb < math.inf:
-            raise ValueError(f"cache_gb: expected a number from 0 up, found {self.cache_gb}")
+        for name, value in {"cache_gb": self.cache_gb, "settle_seconds": self.settle_seconds}.items():
+            if not 0 <= value < math.inf:
+                raise ValueError(f"{name}: expected a number from 0 up, found {value}")
         if not 0 <= self.allowed_failures <= 1:
             raise ValueError(f"allowed_failures: expected 0 to 1, found {self.allowed_failures}")
 

@@ -116,6 +116,10 @@ def plan(archive: Archive) -> Plan:
     config = archive.config
     with ledger_of(archive, listed=True) as ledger:
         found, problems = _find(archive)
+        if config.settle_seconds:
+            ledger.sight((item.source, item.size, item.mtime_ns) for item in found)
+            unsettled = ledger.unsettled(config.settle_seconds)
+            found = [item for item in found if item.source not in unsettled]
         run = ledger.start_run(_text(archive.source), _text(archive.destination))
         planned = ledger.plan(
             run,
@@ -128,6 +132,18 @@ def plan(archive: Archive) -> Plan:
             on_stale=lambda row: remove_parts(archive, row),
         )
     return Plan(run, planned.found, planned.unchanged, planned.refused, planned.pending, planned.held, problems)
+
+
+def look(archive: Archive) -> int:
+    """Look at the source, and return how many recordings are new or changed there and have settled.
+
+    Raises:
+        InputError: a URL cannot be listed.
+    """
+    states, found, _ = _search(archive)
+    with ledger_of(archive) as ledger:
+        ledger.sight((os.fspath(item.relative), *states[item.path]) for item in found)
+        return ledger.settled(archive.config.settle_seconds)
 
 
 def _text(place: Path | Url) -> Path | str:
@@ -238,30 +254,33 @@ def table(archive: Archive, run: int, limit: int) -> list[dict[str, Any]]:
 
 def _find(archive: Archive) -> tuple[list[Found], tuple[str, ...]]:
     """Return the sources and where their results go, and a line for each that could not be looked at or named."""
-    states, found, problems = (
-        _find_at(archive, archive.source) if isinstance(archive.source, Url) else _find_in(archive)
-    )
+    states, found, problems = _search(archive)
     # Where names are told apart by trying, in the folder of results; of a URL that would be its own server's matter.
     folder = archive.destination if isinstance(archive.destination, Path) else archive.home / "results"
     outputs = plan_outputs(found, folder)
     relative = {item.path: item.relative for item in found}
+    start = len(os.fspath(folder / "x")) - 1
     entered = []
     for planned in outputs.files:
-        output = planned.result.relative_to(folder)
         size, version = states[planned.source]
         entered.append(
             Found(
                 source=os.fspath(relative[planned.source]),
                 size=size,
                 mtime_ns=version,
-                output=os.fspath(output),
-                residual=os.fspath(residual_path(output)) if archive.config.residual else None,
+                output=os.fspath(planned.result)[start:],
+                residual=os.fspath(residual_path(planned.result))[start:] if archive.config.residual else None,
             )
         )
     return entered, tuple(str(problem) for problem in (*problems, *outputs.problems))
 
 
 _States = dict[Path, tuple[int, int]]  # size, and time or version, of each source
+
+
+def _search(archive: Archive) -> tuple[_States, list[FoundFile], list[FileError]]:
+    """Return what is in the source: sizes and times, places, and what could not be looked at."""
+    return _find_at(archive, archive.source) if isinstance(archive.source, Url) else _find_in(archive)
 
 
 def _find_in(archive: Archive) -> tuple[_States, list[FoundFile], list[FileError]]:

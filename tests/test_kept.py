@@ -91,6 +91,18 @@ def test_new_tags_go_into_the_result_and_nothing_is_restored(done):
     check_verified(done, 6)
 
 
+def test_another_lossless_container_is_written_from_the_same_samples(done):
+    sound, rate = soundfile.read(done.source / "a" / "0.wav", dtype="int16")
+    (done.source / "a" / "0.wav").unlink()
+    soundfile.write(done.source / "a" / "0.flac", sound, rate, subtype="PCM_16")
+    before, _ = soundfile.read(done.destination / "a" / "0.wav")
+    assert run(done).adopted == 1
+    after, _ = soundfile.read(done.destination / "a" / "0.flac")
+    assert (before == after).all()
+    assert not (done.destination / "a" / "0.wav").exists()
+    check_verified(done, 6)
+
+
 def test_moved_and_tagged_at_once(done):
     (done.source / "a" / "0.wav").rename(done.source / "new.wav")
     retag(done.source / "new.wav", "Another")
@@ -104,7 +116,10 @@ def test_other_settings_and_force_do_restore(done, monkeypatch):
     shutil.copy(done.source / "a" / "0.wav", done.source / "again.wav")
     monkeypatch.undo()
     milder = configured(done, restore=replace(done.config.restore, strength_db=6.0))
-    assert (run(milder).restored, run(milder).unchanged) == (7, 7)
+    summary = run(milder)
+    assert summary.restored + summary.adopted == 7
+    assert summary.restored >= 6  # of two that sound the same, the second may find the first one done
+    assert run(milder).unchanged == 7
     assert run(configured(milder, force=True)).restored == 7
 
 

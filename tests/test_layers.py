@@ -19,7 +19,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
     ("audiorestore.training", "audiorestore.restoration"),
     ("audiorestore.records", "audiorestore.report"),
     ("audiorestore.jobs",),
-    ("audiorestore.doctor", "audiorestore.replay"),
+    ("audiorestore.distant", "audiorestore.doctor", "audiorestore.replay"),
     ("audiorestore.cli", "flows"),
     ("audiorestore.__main__",),
 )

@@ -8,8 +8,11 @@ import random
 import signal
 import threading
 import time
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +20,7 @@ import soundfile
 import torch
 from torch import Tensor
 
+from audiorestore.audio.urls import Url
 from audiorestore.errors import InputError
 from audiorestore.jobs import Job, run_job
 from audiorestore.models.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
@@ -26,6 +30,9 @@ from audiorestore.restoration.packing import Batch
 from audiorestore.restoration.pipeline import RestorationConfig
 from audiorestore.restoration.restorer import ChunkConfig, Restorer
 from audiorestore.restoration.resume import KeptChunks, resume_path
+from flows import desk
+from flows.desk import Desk
+from flows.settings import Archive, BatchConfig
 from tests.conftest import noise, tone
 
 RATE = 16_000
@@ -177,6 +184,35 @@ def test_nothing_is_kept_of_short_recordings_nor_after_an_error(
     with pytest.raises(InputError, match="nan"):
         run(replace(job, source=damaged), counting(tiny_checkpoint))
     assert list(tmp_path.iterdir()) == [damaged]
+
+
+def test_what_other_settings_have_left_goes_away(tmp_path: Path, source: Path) -> None:
+    job = job_in(tmp_path, source)
+    resume_path(job.result).write_bytes(b"old")
+    run_job(job, replace(CONFIG, denoise=False), None)
+    assert not resume_path(job.result).exists()
+
+
+@pytest.mark.parametrize("ends", [True, False])
+def test_results_for_a_url_go_on_as_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ends: bool) -> None:
+    """What is left in the folder of such a file by a killed process stays until the file is done."""
+    monkeypatch.setattr(desk, "connect", lambda url: SimpleNamespace(address=str))
+    archive = Archive(tmp_path, Url.parse("s3://bucket/out"), BatchConfig(), state=tmp_path / "state")
+    row: Any = SimpleNamespace(source="a.wav", output="folder/a.wav", residual=None)
+    at = Desk(archive)
+    with at.job(row) as job:
+        folder = job.result.parent
+    folder.mkdir(parents=True)
+    kept, part = resume_path(folder / "a.wav"), folder / ".a.wav.0123abcd.part"
+    kept.touch()
+    part.touch()
+    with suppress(KeyboardInterrupt), at.job(row):
+        assert kept.exists()
+        assert not part.exists()
+        if not ends:
+            raise KeyboardInterrupt
+    assert kept.exists() != ends
+    assert folder.exists() != ends
 
 
 def test_a_lower_strength_needs_no_second_pass_of_the_network(
