@@ -8,7 +8,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,10 +19,11 @@ from audiorestore.audio.files import FileSource, FileWriter
 from audiorestore.audio.fixity import audio_sha256
 from audiorestore.audio.formats import LOSSY
 from audiorestore.audio.partfile import FileNumber, PartFile, describe, file_number, make_folder
-from audiorestore.audio.signal import AudioInfo, Source, blocks
+from audiorestore.audio.signal import AudioInfo, Source
+from audiorestore.audio.transient import is_transient
 from audiorestore.config import from_mapping, to_mapping
 from audiorestore.damage.damage_map import map_damage
-from audiorestore.errors import InputError, OutputError
+from audiorestore.errors import AudioRestoreError, InputError, OutputError
 from audiorestore.models.checkpoint import load_checkpoint
 from audiorestore.quality.comparison import ComparisonMeter, compare
 from audiorestore.quality.gates import judge
@@ -33,13 +34,16 @@ from audiorestore.restoration.pipeline import (
     Plan,
     Progress,
     RestorationConfig,
-    ahead,
     analyse,
-    block_size,
     restored,
+    streamed,
 )
 from audiorestore.restoration.restorer import Restorer
+from audiorestore.restoration.resume import KeptChunks, resume_path
 from audiorestore.restoration.threads import use_one_blas_thread
+
+RESUMABLE_SECONDS = 1800.0
+"""Of shorter recordings, a killed process has not lost much."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +71,7 @@ def make_restorer(config: RestorationConfig, *, device: str = "auto") -> Restore
     Raises:
         CheckpointError: no such model. DependencyError: no such device.
     """
-    if not config.denoise or config.strength_db == 0:
+    if not config.uses_network:
         return None
     return Restorer(load_checkpoint(config.model), device=device, config=config.chunks)
 
@@ -79,8 +83,17 @@ def run_job(
     *,
     force: bool = False,
     progress: Progress | None = None,
+    resumable_seconds: float = RESUMABLE_SECONDS,
 ) -> Record:
     """Restore one file and write its record.
+
+    Args:
+        job: what, and where to.
+        config: how. restorer: see `make_restorer`.
+        force: replace what is there.
+        progress: is told how far the work is.
+        resumable_seconds: of a recording as long as this or longer, what the network has done is kept beside the result
+            until all is done (`restoration.resume`, 4 bytes a sample): killed, the same job goes on there.
 
     A result appears under its name only when it is whole, and stays there only if it was read back, the source was
     found untouched, and the record stands beside it.
@@ -95,6 +108,7 @@ def run_job(
         _no_leftovers() as made,
         FileSource.open(job.source) as source,
         ThreadPoolExecutor(thread_name_prefix="measure") as looks,
+        ExitStack() as stack,
     ):
         before = file_state(job.source, _sound(source.info))
         inspected = looks.submit(inspect, source)
@@ -104,7 +118,13 @@ def run_job(
             pass  # there must be room for the record, under its name too
         plan = analyse(source, config)
         mapped = looks.submit(map_damage, source, clipping=plan.clipping, hum=plan.hum, gaps=plan.gaps)
-        written = _restore(job, source, plan, config, restorer, made, force=force, progress=progress)
+        finished = None
+        if restorer is None or source.info.seconds < resumable_seconds:
+            with suppress(OSError):
+                resume_path(job.result).unlink(missing_ok=True)  # of other settings
+        else:
+            finished = stack.enter_context(_resumed(job, before, config, restorer))
+        written = _restore(job, source, plan, config, restorer, finished, made, force=force, progress=progress)
         if file_state(job.source, before.sound) != before:
             raise InputError(job.source, expected="a source that stays as it is", found="it changed during the work")
         with FileSource.open(job.result) as result:
@@ -135,6 +155,26 @@ def run_job(
         )
         record.write(record_path(job.result), force=force or job.result == job.quarantine, made=made)
     return record
+
+
+@contextmanager
+def _resumed(job: Job, source: FileState, config: RestorationConfig, restorer: Restorer) -> Iterator[KeptChunks]:
+    """Give what the network has done of this very job before; it is kept where the work may go on another time."""
+    key = {
+        "source": source.sha256,
+        "sound": source.sound,
+        "config": to_mapping(config),
+        "model": _model(restorer),
+        "machine": _machine(restorer),
+    }
+    with KeptChunks(resume_path(job.result), key) as finished:
+        try:
+            yield finished
+        except AudioRestoreError as error:
+            if not is_transient(error):
+                finished.remove()
+            raise
+        finished.remove()
 
 
 def reuse(
@@ -278,20 +318,20 @@ def _restore(
     plan: Plan,
     config: RestorationConfig,
     restorer: Restorer | None,
+    finished: KeptChunks | None,
     made: _Made,
     *,
     force: bool,
     progress: Progress | None,
 ) -> _Written:
     """Write result and residual with the strength asked for, or the highest one that the guard rail allows."""
-    size = block_size(source, config, restorer)
     lower = (strength for strength in _LOWER_STRENGTHS_DB if strength < config.strength_db)
     for strength in (config.strength_db, *lower):
         careful = replace(config, strength_db=strength)
-        stage = restored(source, plan, careful, restorer)
+        stage = restored(source, plan, careful, restorer, finished)
         try:
             history = _history(_stages(plan, careful, restorer), careful)
-            written = _write(job, source, stage, size, careful, history, made, force=force, progress=progress)
+            written = _write(job, source, stage, restorer, careful, history, made, force=force, progress=progress)
         except _TooMuchError:
             continue
         if strength == config.strength_db:
@@ -308,7 +348,7 @@ def _write(
     job: Job,
     source: FileSource,
     stage: Source,
-    size: int,
+    restorer: Restorer | None,
     config: RestorationConfig,
     history: str,
     made: _Made,
@@ -319,7 +359,8 @@ def _write(
     """Write result and residual; where peaks must be attenuated, find out by how much first."""
     gain = 1.0
     if config.overflow == "attenuate":
-        peak = max(float(block.abs().max()) for block in ahead(blocks(stage, size)))
+        with closing(streamed(stage, config, restorer)) as pieces:
+            peak = max(float(block.abs().max()) for block in pieces)
         gain = min((1 - 2**-15) / peak, 1.0) if peak > 0 else 1.0
     guarded = config.quality.guarded and config.strength_db > 0
     guard = ComparisonMeter(source.sample_rate, source.channels) if guarded else None
@@ -333,7 +374,7 @@ def _write(
             stack.push(residual)
             made.append((residual.path, residual.number))
         exactly = source.wide or residual is not None or guard is not None
-        for block in ahead(blocks(stage, size)):
+        for block in stack.enter_context(closing(streamed(stage, config, restorer))):
             start = result.written
             stop = start + block.shape[1]
             original = source.exact(start, stop) if exactly else block  # nobody looks at it otherwise

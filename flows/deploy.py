@@ -35,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     add_options(parser, places_needed=False)
     parser.add_argument("--file", metavar="YAML", type=Path, help="instead of the prefect.yaml that is shipped")
-    parser.add_argument("--pool", help="put all deployments on this pool of the file")
+    parser.add_argument("--pool", help="let workers of this pool do the work, not those of cpu")
     parser.add_argument("--cron", help='when the nightly run is, instead of the file\'s time, as in "0 22 * * *"')
     parser.add_argument("--serve", action="store_true", help="run them from this process, one at a time, until Ctrl-C")
     options = parser.parse_args(arguments)
@@ -71,17 +71,23 @@ def _asked_for(options: argparse.Namespace) -> tuple[Fleet, list[Deployment]]:
     settings: dict[str, Any] = {}
     if options.source is not None:
         settings = parameters(archive_of(options))
-        places = {SOURCE: settings["source"], DESTINATION: settings["destination"]}
+        places = {SOURCE: settings.pop("source"), DESTINATION: settings.pop("destination")}
     path = options.file or fleet_file()
     fleet, deployments = read_fleet(path, places)
     if options.pool is not None:
         if options.pool not in fleet.pools:
             raise ConfigError(f"--pool: expected one of {', '.join(fleet.pools)}, found {options.pool}")
-        deployments = tuple(replace(deployment, pool=options.pool) for deployment in deployments)
+        queues = fleet.pools[options.pool].keys()
+        deployments = tuple(
+            replace(deployment, pool=options.pool) if fleet.pools[deployment.pool].keys() == queues else deployment
+            for deployment in deployments
+        )
     chosen = []
     for deployment in deployments:
         if deployment.restores:
-            deployment = replace(deployment, parameters={**settings, **deployment.parameters})
+            own = deployment.parameters
+            config = {**settings.get("config", {}), **own.get("config", {})}
+            deployment = replace(deployment, parameters={**settings, **own, **({"config": config} if config else {})})
             if deployment.schedules and not {"source", "destination"} <= set(deployment.parameters):
                 print(f"{deployment.name}: left out, as it needs SRC and DST", file=sys.stderr)
                 continue
@@ -108,11 +114,15 @@ def deploy(fleet: Fleet, deployments: Iterable[Deployment]) -> list[str]:
 
 
 def serve(deployments: Iterable[Deployment]) -> None:
-    """Run deployments in processes of this one, one at a time, until Ctrl-C or SIGTERM."""
+    """Run deployments in processes of this one, one at a time, until Ctrl-C or SIGTERM; so an archive is one run."""
     import prefect
 
-    made = [_runner_deployment(replace(deployment, job_variables={}), pooled=False) for deployment in deployments]
-    prefect.serve(*made, limit=1)
+    def alone(deployment: Deployment) -> Deployment:
+        config = {name: value for name, value in deployment.parameters.get("config", {}).items() if name != "shards"}
+        parameters = {**deployment.parameters, "config": config} if deployment.restores else deployment.parameters
+        return replace(deployment, parameters=parameters, job_variables={})
+
+    prefect.serve(*(_runner_deployment(alone(deployment), pooled=False) for deployment in deployments), limit=1)
 
 
 def _make_pool(client: SyncPrefectClient, name: str, queues: Mapping[str, int | None]) -> list[str]:

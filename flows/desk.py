@@ -10,7 +10,7 @@ import hashlib
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from audiorestore.records.copies import bring, copied, publish_folder
 from audiorestore.records.ledger import FOLDER, Done, Ledger, Row
 from audiorestore.records.record import quarantine_path
 from audiorestore.records.shelf import Distant, Folder, Shelf
+from audiorestore.restoration.resume import RESUME_SUFFIX
 from flows.settings import Archive
 
 
@@ -73,6 +74,8 @@ class Desk:
                 raise type(error)(
                     self._address(Path(error.path), row, source), expected=error.expected, found=error.found
                 ) from error
+            if self._destination is not None:  # all has come to its end, and nothing is to be continued
+                shutil.rmtree(folder, ignore_errors=True)
 
     def named(self, row: Row) -> str:
         """Return the path or URL of a source."""
@@ -141,8 +144,11 @@ class Desk:
     def clear(self, row: Row) -> None:
         """Remove what is left here of a result for a URL."""
         if self._destination is not None:
-            for folder in (self._folder(row), self._kept_folder(row)):
-                shutil.rmtree(folder, ignore_errors=True)
+            shutil.rmtree(self._kept_folder(row), ignore_errors=True)
+            for path in self._folder(row).rglob("*"):
+                if path.is_file() and path.suffix != RESUME_SUFFIX:  # there the work goes on
+                    path.unlink(missing_ok=True)
+            _remove_empty(self._folder(row))
 
     def _kept_folder(self, row: Row) -> Path:
         return self._folder(row).with_suffix(".kept")
@@ -179,3 +185,10 @@ class Desk:
             )
         with copied(remote, found, cache_gb=self._archive.config.cache_gb) as path:
             yield path
+
+
+def _remove_empty(folder: Path) -> None:
+    """Remove a folder and those below it, but for what has files."""
+    for path in (*sorted(folder.rglob("*"), reverse=True), folder):
+        with suppress(OSError):
+            path.rmdir()

@@ -18,12 +18,14 @@ from audiorestore.audio.urls import scrubbed
 from audiorestore.config import to_mapping
 from audiorestore.errors import AudioRestoreError, printable
 from audiorestore.jobs import Job, make_restorer, reuse, run_job
+from audiorestore.models.checkpoint import load_checkpoint
 from audiorestore.records.lease import Owner
 from audiorestore.records.ledger import Done, Ledger, Recipe, Row, recipe, recipe_of
 from audiorestore.records.record import Record, record_path, residual_path, sha256_of
 from audiorestore.records.shelf import Shelf
 from audiorestore.restoration.pipeline import RestorationConfig
 from audiorestore.restoration.restorer import Restorer
+from audiorestore.restoration.resume import resume_path
 from flows.desk import Desk, picture_of, shelf_of
 from flows.kept import Kept, find_kept, remove_moved
 from flows.outcome import BatchResult
@@ -45,23 +47,46 @@ def loaded_restorer(config: RestorationConfig, device: str) -> Restorer | None:
     return make_restorer(config, device=device)
 
 
+@lru_cache(maxsize=1)
+def model_hash(config: RestorationConfig) -> str:
+    """Return the hash of the network, or nothing if there is none to be run.
+
+    Raises:
+        CheckpointError: no such model.
+    """
+    return load_checkpoint(config.model).sha256 if config.uses_network else ""
+
+
 def recipe_of_batch(archive: Archive) -> Recipe:
     """Return what the files of a batch are restored with."""
     config = archive.config
-    restorer = loaded_restorer(config.restore, config.device)
-    model = restorer.checkpoint.sha256 if restorer else ""
-    return recipe(to_mapping(config.restore), model=model, residual=config.residual)
+    return recipe(to_mapping(config.restore), model=model_hash(config.restore), residual=config.residual)
 
 
 class Worker:
-    """One thread's work on files, one at a time."""
+    """One thread's work on files, one at a time.
 
-    def __init__(self, archive: Archive, run: int, ledger: Ledger, owner: Owner, report: Report) -> None:
+    Args:
+        archive, run, ledger: the batch. owner: this process.
+        report: takes a line for each file that fails.
+        alive: is called with the name of the file in work, now and then as it goes on.
+    """
+
+    def __init__(
+        self,
+        archive: Archive,
+        run: int,
+        ledger: Ledger,
+        owner: Owner,
+        report: Report,
+        alive: Report = lambda name: None,
+    ) -> None:
         self._archive = archive
         self._run = run
         self._ledger = ledger
         self._owner = owner
         self._report = report
+        self._alive = alive
         self._config = archive.config
         self._recipe = recipe_of_batch(archive)
         self._shelf = shelf_of(archive)
@@ -103,7 +128,7 @@ class Worker:
             self._desk.check_free(row)
         kept = None if again else self._find_kept(row, job, standing)
         reused = None if kept is None else self._reuse(kept, row, job, standing)
-        record = reused or self._run_job(job, standing)
+        record = reused or self._run_job(row.source, job, standing)
         if self._config.pictures and not record.refused:
             self._draw(job, standing)
         self._desk.publish(row)
@@ -133,24 +158,26 @@ class Worker:
         with self._desk.kept(row, kept.output, kept.residual) as (result, residual):
             return reuse(job, kept.record, result, residual, force=self._config.force or standing.replaceable)
 
-    def _run_job(self, job: Job, standing: Standing) -> Record:
+    def _run_job(self, name: str, job: Job, standing: Standing) -> Record:
         """Restore, and try again when disk or network stumble."""
         config = self._config
         restorer = loaded_restorer(config.restore, config.device)
         force, attempt = config.force or standing.replaceable, 0
+
+        def go_on(done: int, total: int) -> None:
+            self._alive(name)
+            if self._ledger.stopped(self._run):
+                raise StoppedError
+
         while True:
             try:
-                return run_job(job, config.restore, restorer, force=force, progress=self._stop_if_told)
+                return run_job(job, config.restore, restorer, force=force, progress=go_on)
             except Exception as error:
                 if attempt == config.retries or not is_transient(error):
                     raise
                 self._report(f"{_reason(error, job.address(job.source))}; tried again")
             time.sleep(config.retry_seconds * 2**attempt)
             attempt += 1
-
-    def _stop_if_told(self, done: int, total: int) -> None:
-        if self._ledger.stopped(self._run):
-            raise StoppedError
 
     def _draw(self, job: Job, standing: Standing) -> None:
         """Draw the spectrograms; a picture that fails is no reason to lose a restoration."""
@@ -274,6 +301,8 @@ def remove_parts(archive: Archive, row: Row) -> None:
     finals = {result.name, *residual, record_path(result).name, picture_of(result).name}
     if not result.parent.is_dir():
         return
+    if row.crashes + 1 >= archive.config.max_crashes:  # nobody will go on there
+        resume_path(result).unlink(missing_ok=True)
     for path in result.parent.iterdir():
         part = _PART.fullmatch(path.name) if is_part(path.name) else None
         if part and any(_is_cut_from(part["name"], final) for final in finals):

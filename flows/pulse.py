@@ -86,8 +86,8 @@ class Watched:
 
     def look(self) -> Pulse | None:
         """Return how far the run is; None before it has begun."""
-        run = self._ledger.last_run()
-        counts = self._ledger.counts(run) if run > self._after else {}
+        run = self._after + 1
+        counts = self._ledger.counts(run)  # runs that have begun since are over the same files
         if not counts:
             return None
         sound, now = _count(counts, "done").audio_seconds, self._now()

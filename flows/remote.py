@@ -5,7 +5,7 @@ from __future__ import annotations
 from audiorestore.errors import ConfigError
 
 # The flows of this program.
-FLOWS = ("restore-archive", "train-network")
+FLOWS = ("restore-archive", "restore-shard", "train-network")
 
 
 def check_server() -> None:

@@ -9,30 +9,47 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from functools import partial
 from inspect import signature
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Protocol, TypeVar
 
 from prefect import Flow, task
-from prefect.artifacts import create_markdown_artifact, create_table_artifact
+from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.futures import PrefectFuture
 from prefect.logging import get_run_logger
 from prefect.states import Completed, Failed
-from prefect.task_runners import ThreadPoolTaskRunner
+from prefect.task_runners import TaskRunner
 from pydantic import Field
 
 from audiorestore.audio.urls import Url, is_url
 from audiorestore.config import to_mapping
 from audiorestore.errors import AudioRestoreError
 from flows import work
+from flows.crew import crew_of, manned
+from flows.journal import note
+from flows.morning import announce as tell_webhook
+from flows.morning import morning_of, write
 from flows.outcome import BatchResult, Plan, Summary
 from flows.presence import announce
+from flows.runners import runner_of, submitting
 from flows.settings import Archive
+from flows.shards import Runs, ServerRuns, Shard, begun, shard_config
+from flows.watchers import watched
 from flows.work import Pace
 
 T = TypeVar("T")
+
+T_co = TypeVar("T_co", covariant=True)
+
+
+class _Future(Protocol[T_co]):
+    def result(self) -> T_co:
+        """Wait for it."""
+        ...
+
 
 COMPLETED_WITH_FAILURES = "Completed with failures"
 COMPLETED_WITH_REFUSALS = "Completed with refusals"
@@ -94,17 +111,19 @@ def restore_archive(
         f"run {plan.run}: {plan.found} files found, {plan.unchanged} done before, {plan.refused} refused before, "
         f"{plan.pending} to do, {plan.held} in work elsewhere"
     )
-    runner: ThreadPoolTaskRunner[Any] = ThreadPoolTaskRunner(max_workers=archive.config.threads)
-    with runner:
+    note("begun", archive, plan.run, found=plan.found, pending=plan.pending, held=plan.held)
+    with watched(archive, plan.run), manned(archive.config), runner_of(archive.config) as runner:
         try:
-            result = _restore(archive, plan, runner)
+            result = _sharded(archive, plan, ServerRuns()) if archive.config.shards else _restore(archive, plan, runner)
             _verify(archive, plan, runner)
         except BaseException:  # a cancelled run too; before the runner waits for its tasks
             work.stop(archive, plan.run)
             raise
     summary = work.summarise(archive, plan, result, seconds=time.monotonic() - started)
+    ended = final_state(summary, archive.config.allowed_failures)
     publish(summary, work.table(archive, plan.run, _ROWS))
-    return final_state(summary, archive.config.allowed_failures)
+    report(archive, summary, ended)
+    return ended
 
 
 def parameters(archive: Archive) -> dict[str, Any]:
@@ -126,7 +145,7 @@ def plan_archive(archive: Archive) -> Plan:
 @task(name="restore", cache_policy=NO_CACHE, persist_result=False)
 def restore_files(archive: Archive, run: int, names: tuple[str, ...]) -> BatchResult:
     """Restore some files; one that fails costs a line in the log and its row in the ledger."""
-    return work.restore_batch(archive, run, names, get_run_logger().warning)
+    return crew_of(archive.config).restore(archive, run, names, get_run_logger().warning)
 
 
 @task(name="verify", cache_policy=NO_CACHE, persist_result=False)
@@ -172,12 +191,22 @@ def publish(summary: Summary, table: list[dict[str, Any]]) -> None:
         )
 
 
-def _restore(archive: Archive, plan: Plan, runner: ThreadPoolTaskRunner[Any]) -> BatchResult:
+def report(archive: Archive, summary: Summary, ended: State[Any]) -> None:
+    """Write the report of the morning, and tell where it is: the server, the log, and the webhook if there is one."""
+    morning = morning_of(archive, summary, ended.name or "")
+    page = write(morning, archive.home)
+    create_link_artifact(page.as_uri(), page.name, key="restoration-report", description=summary.lines()[0])
+    note("ended", archive, summary.run, state=morning.state, message=ended.message, seconds=summary.seconds)
+    tell_webhook(morning, page, get_run_logger().warning)
+
+
+def _restore(archive: Archive, plan: Plan, runner: TaskRunner[Any]) -> BatchResult:
     pace, total = Pace(), BatchResult()
     tasks = work.batches(work.todo(archive, plan.run), archive.config, pace)
 
     def submit(names: tuple[str, ...]) -> PrefectFuture[BatchResult]:
-        return runner.submit(restore_files, {"archive": archive, "run": plan.run, "names": names})
+        with submitting(archive.config):
+            return runner.submit(restore_files, {"archive": archive, "run": plan.run, "names": names})
 
     for result in _windowed(submit, tasks, archive.config.window):
         pace.add(result)
@@ -185,7 +214,25 @@ def _restore(archive: Archive, plan: Plan, runner: ThreadPoolTaskRunner[Any]) ->
     return total
 
 
-def _verify(archive: Archive, plan: Plan, runner: ThreadPoolTaskRunner[Any]) -> None:
+def _sharded(archive: Archive, plan: Plan, runs: Runs) -> BatchResult:
+    """Restore in runs of their own; what those that crashed have left is for the next run of the archive."""
+    config = archive.config
+    pace, total = Pace(), BatchResult()
+    shards = work.batches(work.todo(archive, plan.run), replace(config, **shard_config(config)), pace)
+    # Where a shard is done, it is done by the process itself.
+    inner = parameters(replace(archive, config=replace(config, shards="")))
+    with begun(runs) as begin:
+
+        def submit(names: tuple[str, ...]) -> Shard:
+            return begin(config.shards, {**inner, "run": plan.run, "names": list(names)})
+
+        for result in _windowed(submit, shards, config.window):
+            pace.add(result)
+            total += result
+    return total
+
+
+def _verify(archive: Archive, plan: Plan, runner: TaskRunner[Any]) -> None:
     tasks = work.batches(work.to_verify(archive, plan.run), archive.config, Pace())
 
     def submit(names: tuple[str, ...]) -> PrefectFuture[int]:
@@ -195,10 +242,10 @@ def _verify(archive: Archive, plan: Plan, runner: ThreadPoolTaskRunner[Any]) -> 
 
 
 def _windowed(
-    submit: Callable[[tuple[str, ...]], PrefectFuture[T]], tasks: Iterable[tuple[str, ...]], size: int
+    submit: Callable[[tuple[str, ...]], _Future[T]], tasks: Iterable[tuple[str, ...]], size: int
 ) -> Iterator[T]:
     """Yield the results of tasks in their order, with no more than ``size`` submitted and not yet waited for."""
-    waiting: deque[PrefectFuture[T]] = deque()
+    waiting: deque[_Future[T]] = deque()
     for names in tasks:
         waiting.append(submit(names))
         if len(waiting) >= size:

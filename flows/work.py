@@ -10,7 +10,7 @@ import json
 import os
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,8 +24,9 @@ from audiorestore.errors import ConfigError, FileError, InputError, OutputError,
 from audiorestore.records.lease import Owner
 from audiorestore.records.ledger import FOLDER, Found, Row, Status
 from audiorestore.records.record import residual_path
+from audiorestore.restoration.restorer import devices_of
 from flows.desk import ledger_of
-from flows.one_file import Report, Worker, loaded_restorer, recipe_of_batch, remove_parts
+from flows.one_file import Report, Worker, model_hash, recipe_of_batch, remove_parts
 from flows.outcome import BatchResult, Failure, Plan, Summary
 from flows.settings import Archive, BatchConfig
 
@@ -54,7 +55,7 @@ class Pace:
 
 
 def check(archive: Archive) -> None:
-    """Find out what is wrong with a batch as a whole before anything is begun, and load the network.
+    """Find out what is wrong with a batch as a whole before anything is begun.
 
     Raises:
         InputError: there is no such source. ConfigError: the destination cannot be one. OutputError: it is read-only.
@@ -76,7 +77,9 @@ def check(archive: Archive) -> None:
             _check_other(archive.destination, archive.source)
     if archive.home != archive.destination:
         _check_folder(archive.home)
-    loaded_restorer(archive.config.restore, archive.config.device)
+    model_hash(archive.config.restore)
+    if archive.config.restore.uses_network and not archive.config.shards:
+        devices_of(archive.config.device)
 
 
 def _check_url(destination: Url) -> None:
@@ -173,21 +176,34 @@ def batches(files: Iterable[tuple[str, int]], config: BatchConfig, pace: Pace) -
         yield tuple(names)
 
 
-def restore_batch(archive: Archive, run: int, names: Sequence[str], report: Report) -> BatchResult:
-    """Restore some files, one after the other; whatever is wrong with one of them, the others are done.
+def restore_batch(
+    archive: Archive,
+    run: int,
+    names: Sequence[str],
+    report: Report,
+    *,
+    alive: Report = lambda name: None,
+    ended: Callable[[str, BatchResult], None] = lambda name, result: None,
+) -> BatchResult:
+    """Restore some files in this process, one after the other; whatever is wrong with one of them, the others are done.
 
     Args:
         archive: the batch.
         run: number of the run.
         names: sources, as in the ledger.
         report: takes a line for each file that fails.
+        alive: takes the name of the file that is begun, and now and then as it goes on.
+        ended: takes the name of each file that has come to its end, and what came of it.
     """
     started, result = time.monotonic(), BatchResult()
     owner = Owner.here()
     with ledger_of(archive) as ledger, _kept_leases(archive, owner):
-        worker = Worker(archive, run, ledger, owner, report)
+        worker = Worker(archive, run, ledger, owner, report, alive)
         for name in names:
-            result += worker.restore(name)
+            alive(name)
+            one = worker.restore(name)
+            ended(name, one)
+            result += one
     return replace(result, seconds=time.monotonic() - started)
 
 

@@ -98,7 +98,7 @@ def test_one_file_to_a_name_that_is_not_taken(web, bucket, model):
     assert set(content(bucket)) == {"x/new.wav", "x/new.wav.restoration.json"}
     before = content(bucket)
     again = told("restore", source, "-o", target, "--model", model, "-q", status=1)
-    assert "expected a free name (or force), found an existing file" in again.output
+    assert f"{target}: expected a free name (or force), found an existing file" in again.output
     assert content(bucket) == before
     told("restore", source, "-o", target, "--model", model, "-q", "--force")
     assert content(bucket)["x/new.wav"] == before["x/new.wav"]

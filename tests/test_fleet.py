@@ -36,7 +36,9 @@ def written(tmp_path: Path, change: Callable[[dict[str, Any]], object]) -> Path:
 def test_every_deployment_has_a_flow_that_takes_its_parameters():
     _, deployments = read_fleet(fleet_file(), PLACES)
     assert {"nightly", "archive", "single", "train", "fine-tune"} <= {one.name for one in deployments}
-    given = {"train": {"run": "r", "clean": ["c"]}, "fine-tune": {"run": "r", "clean": ["c"]}}
+    training = {"run": "r", "clean": ["c"]}
+    shard = {"source": "/a", "destination": "/b", "config": {}, "state": None, "run": 1, "names": ["a"]}
+    given = {"train": training, "fine-tune": training, "shard": shard, "single": {"source": "/a.wav"}}
     for one in deployments:
         flow = load_flow_from_entrypoint(one.entrypoint)
         flow.validate_parameters({**one.parameters, **given.get(one.name, {})})
@@ -45,15 +47,26 @@ def test_every_deployment_has_a_flow_that_takes_its_parameters():
 def test_a_place_that_is_not_given_is_left_out():
     _, deployments = read_fleet(fleet_file(), {})
     nightly = next(one for one in deployments if one.name == "nightly")
-    assert nightly.parameters == {}
+    assert set(nightly.parameters) == {"config"}
     assert nightly.schedules
 
 
 def test_who_waits_for_one_recording_goes_first():
     fleet, deployments = read_fleet(fleet_file(), PLACES)
-    queues = {one.name: one.queue for one in deployments}
-    for order in map(list, fleet.pools.values()):
-        assert order.index(queues["single"]) < order.index(queues["archive"]) < order.index(queues["train"])
+    places = {one.name: (one.pool, one.queue) for one in deployments}
+    assert {places[name][0] for name in ("single", "shard", "train")} == {"cpu"}
+    for pool in ("cpu", "gpu"):
+        order = list(fleet.pools[pool])
+        assert order == [places[name][1] for name in ("single", "shard", "train")]
+
+
+def test_who_waits_for_shards_holds_no_place_of_theirs():
+    _, deployments = read_fleet(fleet_file(), PLACES)
+    pools = {one.name: one.pool for one in deployments}
+    for one in deployments:
+        shards = one.parameters.get("config", {}).get("shards") if one.restores else None
+        if shards:
+            assert pools[shards.removeprefix("restore-shard/")] != one.pool
 
 
 @pytest.mark.parametrize(

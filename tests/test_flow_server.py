@@ -63,10 +63,15 @@ def test_killed_in_a_terminal_a_scheduled_run_takes_over(tmp_path, tiny_checkpoi
 
     every_minute = ["-m", "flows.deploy", *batch, "--cron", "* * * * *"]
     made = call(environment, *every_minute)
-    assert "deployment restore-archive/nightly: made, on cpu/archive" in made
+    assert "deployment restore-archive/nightly: made, on plan/archive" in made
     assert call(environment, *every_minute) == "nothing to change\n"
     log = tmp_path / "worker.log"
-    with running(["prefect", "worker", "start", "--pool", "cpu", "--limit", "1"], environment, log) as worker:
+    worker_of = ["prefect", "worker", "start", "--pool"]
+    with (
+        running([*worker_of, "plan"], environment, tmp_path / "planner.log") as planner,
+        running([*worker_of, "cpu", "--limit", "1"], environment, log) as worker,
+    ):
+        assert planner.poll() is None
         wait_for(lambda: done_in(destination) == FILES, worker, log)
         # One recording that somebody waits for, with the settings of the deployment.
         soundfile.write(tmp_path / "one.wav", noise(16_000, seed=99).numpy(), 16_000)

@@ -163,6 +163,13 @@ class _Task:
     origin: tuple[Remote, RemoteFile] | None = None
     target: tuple[Remote, Path] | None = None
 
+    @property
+    def result(self) -> str:
+        """Path or URL of the result."""
+        if self.target is None:
+            return str(self.job.result)
+        return self.target[0].address(self.job.result.relative_to(self.target[1]).as_posix())
+
 
 def _plan(sources: Sequence[str], out: str, here: Path, *, residual: bool) -> tuple[list[_Task], list[Outcome]]:
     """Return what to do, and the sources that cannot be used; ``here`` is an empty folder.
@@ -249,7 +256,7 @@ def _restore(
             record = run_job(job, settings, restorer, force=force, progress=display.start(task, job.source))
     except Exception as error:
         logger.debug("%s", task.name, exc_info=True)
-        return Outcome(task.name, str(task.job.result), reason=reason(error, task.name))
+        return Outcome(task.name, task.result, reason=reason(error, task.name))
     return Outcome(task.name, record.result.path, record)
 
 

@@ -14,6 +14,7 @@ from audiorestore.audio.urls import scrubbed
 from audiorestore.errors import InputError
 from audiorestore.records.home import cache_folder
 from audiorestore.records.record import record_path
+from audiorestore.restoration.resume import RESUME_SUFFIX
 
 DEFAULT_CACHE_GB = 20.0
 
@@ -52,7 +53,7 @@ def publish_folder(folder: Path, remote: Remote) -> None:
     Raises:
         OutputError: it does not arrive there whole.
     """
-    made = sorted(path for path in folder.rglob("*") if path.is_file())
+    made = sorted(path for path in folder.rglob("*") if path.is_file() and path.suffix != RESUME_SUFFIX)
     records = [path for path in made if path in {record_path(other) for other in made}]
     for path in (*(path for path in made if path not in records), *records):
         remote.publish(path, path.relative_to(folder).as_posix())

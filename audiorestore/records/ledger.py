@@ -127,6 +127,14 @@ WHERE source = :source AND owner = :owner
 _RELEASE = """
 UPDATE files SET status = 'pending', owned = 0, owner = NULL, lease_until = NULL WHERE source = ? AND owner = ?
 """
+# Of a dead process: its files may stand there, half done, and stay known as ours.
+_TAKE_BACK = """
+UPDATE files SET status = 'pending', owner = NULL, lease_until = NULL WHERE source = ? AND owner = ?
+"""
+_GIVE_UP = """
+UPDATE files SET status = 'failed', error = :error, owner = NULL, lease_until = NULL
+WHERE source = :source AND owner = :owner
+"""
 _RENEW = "UPDATE files SET lease_until = ? WHERE status = 'running' AND owner = ?"
 _VERIFY = "UPDATE files SET verified = 1 WHERE source = ? AND status = 'done' AND output_sha256 = ?"
 # Without its time the result is hashed before anyone takes it for the one that was written.
@@ -150,6 +158,11 @@ _UNVERIFIED = "SELECT source, size FROM files WHERE run >= ? AND status = 'done'
 _COUNTS = """
 SELECT status, COUNT(*), COALESCE(SUM(size), 0), COALESCE(SUM(audio_seconds), 0) FROM files WHERE run >= ?
 GROUP BY status
+"""
+_MOST_CHANGED = """
+SELECT source, json_extract(measures, '$.change.programme_deviation_db') AS deviation FROM files
+WHERE run >= ? AND status = 'done' AND started >= (SELECT started FROM runs WHERE id = ?) AND deviation IS NOT NULL
+ORDER BY deviation DESC, source LIMIT ?
 """
 _REPORT = "SELECT * FROM files WHERE run >= ? ORDER BY status = 'failed' DESC, status = 'refused' DESC, source LIMIT ?"
 
@@ -558,6 +571,15 @@ class Ledger:
         with self._transaction() as connection:
             connection.execute(_RELEASE, (_stored(source), str(owner)))
 
+    def take_back(self, source: str, owner: Owner) -> None:
+        """Take a file from a process that is dead, to be begun again."""
+        with self._transaction() as connection:
+            connection.execute(_TAKE_BACK, (_stored(source), str(owner)))
+
+    def give_up(self, source: str, owner: Owner, error: str) -> bool:
+        """Mark a file failed in which a process, dead by now, came to no end; False if the lease was lost."""
+        return self._settle(_GIVE_UP, source, owner, {"error": printable(error)})
+
     def unverified(self, run: int) -> list[tuple[str, int]]:
         """Return name and size of each source whose result has not been read again."""
         return self._names(_UNVERIFIED, run)
@@ -593,6 +615,11 @@ class Ledger:
     def report(self, run: int, limit: int) -> list[Row]:
         """Return rows of a run, failures first, then what was refused, and no more than ``limit``."""
         return list(self._select(_REPORT, run, limit))
+
+    def most_changed(self, run: int, limit: int) -> list[tuple[str, float]]:
+        """Return those files finished since a run began whose programme was changed most, and by how many dB."""
+        found = self._connection.execute(_MOST_CHANGED, (run, run, limit))
+        return [(_name(source), float(deviation)) for source, deviation in found]
 
     def counts(self, run: int) -> dict[Status, Count]:
         """Return how far a run has come."""
