@@ -34,6 +34,7 @@ from flows.morning import announce as tell_webhook
 from flows.morning import morning_of, write
 from flows.outcome import BatchResult, Plan, Summary
 from flows.presence import announce
+from flows.remote import patiently
 from flows.runners import runner_of, submitting
 from flows.settings import Archive
 from flows.shards import Runs, ServerRuns, Shard, begun, shard_config
@@ -53,6 +54,7 @@ class _Future(Protocol[T_co]):
 
 COMPLETED_WITH_FAILURES = "Completed with failures"
 COMPLETED_WITH_REFUSALS = "Completed with refusals"
+_ROUNDS = 5  # in which files are begun again whose process has died
 _ROWS = 500  # of a table that people look at
 
 
@@ -112,17 +114,25 @@ def restore_archive(
         f"{plan.pending} to do, {plan.held} in work elsewhere"
     )
     note("begun", archive, plan.run, found=plan.found, pending=plan.pending, held=plan.held)
+    latest, result = plan, BatchResult()
     with watched(archive, plan.run), manned(archive.config), runner_of(archive.config) as runner:
         try:
-            result = _sharded(archive, plan, ServerRuns()) if archive.config.shards else _restore(archive, plan, runner)
+            for _ in range(_ROUNDS):
+                sharded = bool(archive.config.shards)
+                result += _sharded(archive, latest, ServerRuns()) if sharded else _restore(archive, latest, runner)
+                if not work.is_left(archive, plan.run):
+                    break
+                latest = plan_archive(archive)  # files that died with a process elsewhere
+                if not latest.pending:
+                    break
             _verify(archive, plan, runner)
         except BaseException:  # a cancelled run too; before the runner waits for its tasks
-            work.stop(archive, plan.run)
+            work.stop(archive, latest.run)
             raise
     summary = work.summarise(archive, plan, result, seconds=time.monotonic() - started)
     ended = final_state(summary, archive.config.allowed_failures)
-    publish(summary, work.table(archive, plan.run, _ROWS))
-    report(archive, summary, ended)
+    patiently(lambda: publish(summary, work.table(archive, plan.run, _ROWS)))
+    patiently(lambda: report(archive, summary, ended))
     return ended
 
 
@@ -215,7 +225,7 @@ def _restore(archive: Archive, plan: Plan, runner: TaskRunner[Any]) -> BatchResu
 
 
 def _sharded(archive: Archive, plan: Plan, runs: Runs) -> BatchResult:
-    """Restore in runs of their own; what those that crashed have left is for the next run of the archive."""
+    """Restore in runs of their own; what those that crashed have left is for the next round."""
     config = archive.config
     pace, total = Pace(), BatchResult()
     shards = work.batches(work.todo(archive, plan.run), replace(config, **shard_config(config)), pace)

@@ -12,6 +12,7 @@ from prefect.logging import get_run_logger
 
 from flows import metrics
 from flows.pulse import Listener, Pulse, followed
+from flows.remote import patiently
 from flows.settings import Archive
 
 _LOOK_SECONDS = 2.0
@@ -35,7 +36,9 @@ class _Shown:
 
     def __init__(self, report: metrics.Report) -> None:
         self._report = report
-        self._artifact: UUID = create_progress_artifact(0.0, key="restoration-progress", description="begun")
+        self._artifact: UUID = patiently(
+            lambda: create_progress_artifact(0.0, key="restoration-progress", description="begun")
+        )
         self._told, self._words = 0.0, ""
 
     def __call__(self, pulse: Pulse) -> None:
