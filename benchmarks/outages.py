@@ -195,9 +195,7 @@ def campaign(folder: Path, site: Site, options: argparse.Namespace) -> int:
     problems += settled(site, archive, results, expected)
     problems += once(folder / "log.jsonl", rounds)
     words = ", ".join(f"{name} {count}" for name, count in sorted(killed.items()))
-    print(
-        f"{killed.total()} kills ({words}) in {rounds} rounds, asked for {asked} times; {len(expected)} sounds as they"
-    )
+    print(f"{killed.total()} kills ({words}) in {rounds} rounds, asked for {asked} times")
     print(f"{len(expected)} sounds compared with the undisturbed ones, {len(problems)} problems")
     print("\n".join(problems))
     return 1 if problems else 0
