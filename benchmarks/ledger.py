@@ -65,11 +65,11 @@ def measured(count: int) -> Iterator[tuple[str, Taken]]:
         yield from ((step, alone(call)) for step, call in steps.items())
         finish(archive)
         steps = {
+            "all failed rows": partial(asked, archive, "failed"),
             "plan, all done before": partial(plan, archive),
             "look of a watch, nothing new": partial(work.look, archive),
             "counts by status": partial(asked, archive, "counts"),
             "500 rows, failures first": partial(asked, archive, "report"),
-            "all failed rows": partial(asked, archive, "failed"),
             "one row by name": partial(asked, archive, "row"),
             "rows of the same sound": partial(asked, archive, "sound"),
             "export to CSV": partial(table, archive, "ledger.csv"),
