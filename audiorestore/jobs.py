@@ -19,11 +19,11 @@ from audiorestore.audio.fixity import audio_sha256
 from audiorestore.audio.partfile import FileNumber, PartFile, file_number, make_folder
 from audiorestore.audio.signal import AudioInfo, Source, blocks
 from audiorestore.config import to_mapping
-from audiorestore.damage.damage_map import map_damage
+from audiorestore.damage.damage_map import count_changed, map_damage
 from audiorestore.errors import InputError, OutputError
 from audiorestore.models.checkpoint import load_checkpoint
 from audiorestore.quality.comparison import ComparisonMeter, compare
-from audiorestore.quality.gates import judge
+from audiorestore.quality.gates import Verdict, judge
 from audiorestore.quality.inspection import inspect
 from audiorestore.quality.loudness import measure_loudness
 from audiorestore.records.record import FileState, Record, Stage, file_state, machine, record_path, residual_path
@@ -107,6 +107,7 @@ def run_job(
             after = _verified(job.result, result, source.info)
             compared = looks.submit(compare, source, result)
             found, change = inspect(result), compared.result()
+            damage = count_changed(mapped.result(), source, result, change.changed_samples)
         verdict = judge(config.quality, before=inspected.result(), after=found, change=change)
         if verdict.outcome == "fail" and job.quarantine is not None:
             made += [(path, number) for path in _quarantine(job) for _, number in made]
@@ -119,13 +120,16 @@ def run_job(
             stages=_stages(plan, replace(config, strength_db=written.strength_db), restorer),
             model=_model(restorer),
             machine=_machine(restorer),
-            measures={"before": asdict(inspected.result()), "after": asdict(found), "change": asdict(change)},
+            measures={"before": asdict(inspected.result()), "after": asdict(found), "change": to_mapping(change)},
             quality=to_mapping(verdict),
             overs=written.overs,
             peak=written.peak,
             gain_db=20 * math.log10(written.gain),
-            damage=mapped.result(),
-            warnings=(*_warnings(written), *(f"quality, {verdict.plan}: {reason}" for reason in verdict.reasons())),
+            damage=damage,
+            warnings=(
+                *_warnings(plan, written),
+                *(f"quality, {verdict.plan}: {reason}" for reason in verdict.reasons()),
+            ),
             started=started,
             seconds=round(time.monotonic() - clock, 3),
         )
@@ -335,7 +339,7 @@ def _stages(plan: Plan, config: RestorationConfig, restorer: Restorer | None) ->
     on = config.strength_db > 0
     measured = {"level": plan.level, "offsets": list(plan.offsets)}
     return (
-        Stage("degap", on and plan.gaps is not None, plan.gaps.summary() if plan.gaps else {}),
+        Stage("degap", on and plan.gaps is not None and bool(plan.gaps.gaps), plan.gaps.summary() if plan.gaps else {}),
         Stage("declip", on and plan.clipping is not None, to_mapping(plan.clipping) if plan.clipping else {}),
         Stage("dehum", on and plan.hum is not None, to_mapping(plan.hum) if plan.hum else {}),
         Stage("denoise", on and restorer is not None and plan.level > 0, measured if restorer else {}),
@@ -369,8 +373,16 @@ def _machine(restorer: Restorer | None) -> dict[str, Any]:
     return machine(device=str(restorer.device), precision=str(restorer.dtype).removeprefix("torch."))
 
 
-def _warnings(written: _Written) -> tuple[str, ...]:
+def _refusals(verdict: Verdict) -> Iterator[str]:
+    yield from (f"quality, {verdict.plan}: {reason}" for reason in verdict.reasons())
+
+
+def _warnings(plan: Plan, written: _Written) -> tuple[str, ...]:
     warnings = list(written.notes)
+    if plan.gaps is not None and plan.gaps.meant:
+        warnings.append(
+            f"{plan.gaps.meant} gaps left alone: too many, too regular, or between sounds too different, for dropouts"
+        )
     if written.overs:
         warnings.append(
             f"{written.overs} samples over full scale were clipped (overflow: float or attenuate avoids it)"

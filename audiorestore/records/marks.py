@@ -13,7 +13,17 @@ from audiorestore.damage.damage_map import Damage
 from audiorestore.errors import InputError, OutputError
 from audiorestore.records.record import Record
 
-COLUMNS = ("kind", "channel", "start_sample", "end_sample", "start_seconds", "end_seconds", "confidence", "repair")
+COLUMNS = (
+    "kind",
+    "channel",
+    "start_sample",
+    "end_sample",
+    "start_seconds",
+    "end_seconds",
+    "confidence",
+    "repair",
+    "changed_samples",
+)
 
 
 def labels(record: Record) -> str:
@@ -30,7 +40,8 @@ def table(record: Record) -> str:
     writer.writerow(COLUMNS)
     for item in record.damage.ranges:
         places = (item.start, item.end, f"{item.start / rate:.6f}", f"{item.end / rate:.6f}")
-        writer.writerow((item.kind, item.channel + 1, *places, f"{item.confidence:.3f}", item.repair or ""))
+        changed = "" if item.changed is None else item.changed
+        writer.writerow((item.kind, item.channel + 1, *places, f"{item.confidence:.3f}", item.repair or "", changed))
     return text.getvalue()
 
 
