@@ -95,7 +95,7 @@ def run_job(
         before = file_state(job.source, _sound(source.info))
         inspected = looks.submit(inspect, source)
         sounded = looks.submit(audio_sha256, source)
-        make_folder(job.result.parent)
+        make_folder(job.result.parent, like=job.source.parent)
         with PartFile(record_path(job.result), force=force):
             pass  # there must be room for the record, under its name too
         plan = analyse(source, config)
@@ -273,7 +273,7 @@ def _residual_writer(job: Job, info: AudioInfo, *, force: bool) -> FileWriter | 
     """
     if job.residual is None:
         return None
-    make_folder(job.residual.parent)
+    make_folder(job.residual.parent, like=job.source.parent)
     exact = replace(info, container="WAV", subtype="FLOAT" if info.subtype in _SHORT else "DOUBLE", endian="FILE")
     return FileWriter(job.residual, exact, container="WAV", force=force, source_path=job.source, carry=False)
 
@@ -328,7 +328,7 @@ def _quarantined(job: Job, result: FileState) -> tuple[Job, FileState]:
     The record of a result that this one has replaced tells of nothing any more.
     """
     refused, residual = _quarantine(job)
-    make_folder(refused.parent)
+    make_folder(refused.parent, like=job.source.parent)
     job.result.replace(refused)
     record_path(job.result).unlink(missing_ok=True)
     moved = replace(job, result=refused, residual=job.residual.replace(residual) if job.residual else None)
