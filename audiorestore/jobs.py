@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
@@ -49,12 +49,14 @@ class Job:
         result: where the restored file goes; the record goes beside it.
         residual: where what was removed goes, if wanted: ``source == result + residual``.
         quarantine: where the result goes, with residual and record beside it, if the quality plan refuses it.
+        address: returns what the record calls a file of this job: of copies, the URLs of what they are copies of.
     """
 
     source: Path
     result: Path
     residual: Path | None = None
     quarantine: Path | None = None
+    address: Callable[[Path], str] = os.fspath
 
 
 def make_restorer(config: RestorationConfig, *, device: str = "auto") -> Restorer | None:
@@ -113,9 +115,9 @@ def run_job(
             made += [(path, number) for path in _quarantine(job) for _, number in made]
             job, after = _quarantined(job, after)
         record = Record(
-            source=replace(before, audio_sha256=sounded.result()),
-            result=after,
-            residual=_residual_state(job.residual),
+            source=_addressed(job, replace(before, audio_sha256=sounded.result())),
+            result=_addressed(job, after),
+            residual=None if job.residual is None else _addressed(job, _residual_state(job.residual)),
             config=to_mapping(config),
             stages=_stages(plan, replace(config, strength_db=written.strength_db), restorer),
             model=_model(restorer),
@@ -309,9 +311,11 @@ def _sound(info: AudioInfo) -> dict[str, Any]:
     }
 
 
-def _residual_state(path: Path | None) -> FileState | None:
-    if path is None:
-        return None
+def _addressed(job: Job, state: FileState) -> FileState:
+    return replace(state, path=job.address(Path(state.path)))
+
+
+def _residual_state(path: Path) -> FileState:
     with FileSource.open(path) as residual:
         return file_state(path, _sound(residual.info), audio_sha256(residual))
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from audiorestore.models.checkpoint import Checkpoint, build
 from audiorestore.models.recurrent import RecurrentConfig
 from audiorestore.records.record import SEAL
 from audiorestore.spectral.stft import StftConfig
+from tests.servers import s3_server
 
 TINY = RecurrentConfig(
     stft=StftConfig(256, 128),
@@ -81,3 +83,25 @@ def unsealed(record: Path) -> dict[str, Any]:
     values: dict[str, Any] = json.loads(record.read_text())
     values.pop(SEAL, None)
     return values
+
+
+@pytest.fixture(scope="session")
+def store(tmp_path_factory) -> Iterator[str]:
+    """The address of an S3-compatible store."""
+    pytest.importorskip("moto")
+    pytest.importorskip("s3fs")
+    with s3_server(tmp_path_factory.mktemp("s3") / "log") as address:
+        yield address
+
+
+@pytest.fixture
+def bucket(store, monkeypatch) -> str:
+    """The URL of an empty bucket, whose keys are in the environment."""
+    import fsspec
+
+    monkeypatch.setenv("AWS_ENDPOINT_URL", store)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hunter2")
+    name = f"bucket{time.monotonic_ns()}"
+    fsspec.filesystem("s3", use_listings_cache=False).mkdir(name)
+    return f"s3://{name}"

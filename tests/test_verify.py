@@ -103,7 +103,7 @@ def test_an_edited_record_is_named(archive: Path, keys: tuple[str, ...]) -> None
     edit(record_path(archive / "out/a/one.wav"), *keys, value=77)
     done = run(archive / "out")
     assert done.exit_code == ExitCode.FAILED
-    assert "one.wav: record: expected a record as it was written, found one that was edited since" in done.stderr
+    assert "one.wav: record: expected a record as it was written, found one that was edited since" in done.stdout
 
 
 def test_a_source_that_is_not_below_the_folder_named_is_a_failure(archive: Path) -> None:

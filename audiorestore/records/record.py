@@ -128,15 +128,28 @@ class Record:
             InputError: it is not a record of this schema, or not as it was written.
         """
         try:
-            values = json.loads(path.read_text(encoding="utf-8"))
+            content = path.read_bytes()
+        except OSError as error:
+            raise InputError(path, expected=f"a record of schema {SCHEMA}", found=describe(error)) from error
+        return cls.parse(content, where=os.fspath(path))
+
+    @classmethod
+    def parse(cls, content: bytes, *, where: str) -> Record:
+        """Return the record in a file's content; ``where`` it is from is named in errors.
+
+        Raises:
+            InputError: it is not a record of this schema, or not as it was written.
+        """
+        try:
+            values = json.loads(content.decode("utf-8"))
             if not isinstance(values, dict) or values.get("schema") != SCHEMA:
-                raise InputError(path, expected=f"a record of schema {SCHEMA}", found="another file")
+                raise InputError(where, expected=f"a record of schema {SCHEMA}", found="another file")
             # Records of older programs have no seal.
             if (seal := values.pop(SEAL, None)) is not None and seal != _seal(values):
-                raise InputError(path, expected="a record as it was written", found="one that was edited since")
-            return from_mapping(cls, values, where=str(path))
-        except (OSError, ValueError, RecursionError, ConfigError) as error:
-            raise InputError(path, expected=f"a record of schema {SCHEMA}", found=describe(error)) from error
+                raise InputError(where, expected="a record as it was written", found="one that was edited since")
+            return from_mapping(cls, values, where=where)
+        except (ValueError, RecursionError, ConfigError) as error:
+            raise InputError(where, expected=f"a record of schema {SCHEMA}", found=describe(error)) from error
 
 
 def _seal(values: Mapping[str, Any]) -> str:
