@@ -12,6 +12,7 @@ from typer.core import TyperGroup
 
 from audiorestore import __version__
 from audiorestore.cli.batch import batch
+from audiorestore.cli.calibrate import calibrate
 from audiorestore.cli.console import complain
 from audiorestore.cli.damage import damage
 from audiorestore.cli.doctor import doctor
@@ -79,6 +80,7 @@ app.command()(marks)
 app.command()(score)
 app.command()(damage)
 app.command()(train)
+app.command()(calibrate)
 app.command()(models)
 app.command()(doctor)
 
