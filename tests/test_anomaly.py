@@ -21,31 +21,36 @@ TINY = ConvolutionalConfig(
 RATE = 48_000
 
 
+def programme(seconds: int, seed: int) -> Audio:
+    """Return noise of a level that changes ten times a second."""
+    gain = 10 ** np.random.default_rng(seed).uniform(-1, 0, 10 * seconds)
+    samples = noise(1, seconds * RATE, seed=seed) * torch.from_numpy(gain).float().repeat_interleave(RATE // 10)
+    return Audio(samples, RATE)
+
+
 @pytest.fixture(scope="module")
 def checkpoint() -> Checkpoint:
     torch.manual_seed(0)
     untrained = Checkpoint(TINY, build(TINY).state_dict(), RATE, 0, "tiny")
-    return calibrated(untrained, [Audio(noise(1, 60 * RATE, seed=3), RATE)])
+    return calibrated(untrained, [programme(60, seed=3)])
 
 
 def test_the_sound_of_the_calibration_is_usual(checkpoint: Checkpoint) -> None:
-    track = AnomalyScorer(checkpoint).track(Audio(noise(1, 20 * RATE, seed=4), RATE))
+    track = AnomalyScorer(checkpoint).track(programme(20, seed=4))
     scores = np.array(track.scores, float)
     assert scores.shape == (int(20 / track.seconds), len(track.edges_hz) - 1)
-    inner = scores[1:-1]  # the network sees the silence before and after
-    assert abs(inner.mean()) < 0.5
-    assert 0.7 < inner.std() < 1.4
+    assert (np.abs(scores) < 3).mean() > 0.8
 
 
 def test_what_cannot_be_decoded_is_foreign(checkpoint: Checkpoint) -> None:
-    samples = noise(1, 20 * RATE, seed=4)
+    samples = programme(20, seed=4).samples
     tone = 0.5 * torch.sin(torch.arange(4 * RATE) * (2 * torch.pi * 3000 / RATE))
     samples[0, 8 * RATE : 12 * RATE] += tone
     scores = np.array(AnomalyScorer(checkpoint).track(Audio(samples, RATE), level=0.1).scores, float)
     band = np.searchsorted(anomaly.EDGES_HZ, 3000) - 1
     inside = np.abs(scores[17:23, band])
     outside = np.abs(np.concatenate([scores[:14, band], scores[26:, band]]))
-    assert inside.min() > outside.max()
+    assert np.median(inside) > np.percentile(outside, 90)
 
 
 @pytest.mark.parametrize("rate", [8_000, 44_100, 96_000])

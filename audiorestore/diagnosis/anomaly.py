@@ -36,6 +36,7 @@ CHUNK_STEPS = 32
 CONTEXT_STEPS = 2
 # Compressed magnitude of a region (full-scale programme is near 0.5) under which there is nothing to score.
 QUIETEST = 0.02
+LEAST_DEVIATION = 0.01  # a hundredth of an error is never foreign
 LEAST_STEPS = 100  # of clean sound in a band, for its calibration
 
 
@@ -118,7 +119,7 @@ def calibrated(checkpoint: Checkpoint, clean: Iterable[Source]) -> Checkpoint:
         x, y = every.level[heard, band], every.error[heard, band]
         curve = np.polyfit(x, y, 2)
         curves.append((float(curve[0]), float(curve[1]), float(curve[2])))
-        deviations.append(float((y - np.polyval(curve, x)).std()) + 1e-6)
+        deviations.append(max(float((y - np.polyval(curve, x)).std()), LEAST_DEVIATION))
         low, high = np.percentile(x, [0.5, 99.5])
         levels.append((float(low), float(high)))
         steps.append(int(heard.sum()))
