@@ -30,6 +30,8 @@ from audiorestore.spectral.stft import compress
 
 Array: TypeAlias = npt.NDArray[np.float64]
 
+SHIPPED = "autoencoder"
+"""Name of the checkpoint that ships with the program."""
 EDGES_HZ = (0.0, 150.0, 400.0, 1000.0, 2000.0, 4000.0, 8000.0, 12000.0, 20000.0)
 STEP_SECONDS = 0.5
 CHUNK_STEPS = 32

@@ -10,7 +10,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 from scipy import fft
 
-from audiorestore.quality.framing import FloatArray, FrameCutter
+from audiorestore.quality.framing import FloatArray, FrameCutter, Series
 
 IntArray = NDArray[np.int64]
 
@@ -30,7 +30,7 @@ CLIP_RANGE_DB = 0.5
 
 
 class ClickMeter:
-    """Count clicks: short outliers in what a linear predictor cannot foresee.
+    """Find clicks: short outliers in what a linear predictor cannot foresee.
 
     Each frame is whitened by a predictor of order 32, made for it and its neighbours together: one that changed from
     frame to frame would leave residuals of changing level, and steps in that level look like clicks. The
@@ -49,7 +49,11 @@ class ClickMeter:
         self._correlations = np.zeros((channels, 0, PREDICTION_ORDER + 1))
         self._blocks = FrameCutter(channels, block, block)
         self._windows = FrameCutter(channels, 2 * CLICK_SURROUNDINGS_BLOCKS + 3, 1)
-        self._counts = np.zeros(channels, dtype=np.int64)
+        self._places = [Series() for _ in range(channels)]
+        self._block = block
+        self._judged = 0
+        # The residual begins a quarter into the first frame that has its neighbours.
+        self._first = NEIGHBOUR_FRAMES * length // 2 + length // 4
 
     def add(self, frames: FloatArray, spectra: FloatArray) -> None:
         """Take in frames [C, n_frames, length], half overlapped, and their power spectra."""
@@ -72,11 +76,18 @@ class ClickMeter:
         usual = np.partition(around, rank, axis=2)[..., rank]
         is_top = (peak >= windows[..., middle - 1]) & (peak > windows[..., middle + 1])
         is_click = is_top & (peak > CLICK_RATIO * usual) & (peak > 10 ** (CLICK_MIN_DBFS / 20))
-        self._counts += is_click.sum(axis=1)
+        for channel, row in enumerate(is_click):
+            blocks = np.flatnonzero(row) + self._judged + middle
+            self._places[channel].add(self._first + (blocks + 0.5) * self._block)
+        self._judged += is_click.shape[1]
 
     def count(self) -> int:
         """Return the number of clicks in the channel that has most of them."""
-        return int(self._counts.max(initial=0))
+        return max((len(places) for places in self._places), default=0)
+
+    def places(self, channel: int) -> IntArray:
+        """Return where the clicks of a channel are, in samples, to within a millisecond."""
+        return self._places[channel].values().astype(np.int64)
 
 
 class ClippingMeter:
