@@ -8,9 +8,9 @@ of a carrier that runs wrong. Undamaged are the clean clips, applause, harpsicho
 and the recordings below FOLDER.
 
 Recall is the share of files with a damage in which it was found; precision the share of right files among those in
-which it was found, undamaged files and files with one other damage together. A damage that brings another along (vinyl:
-crackle, clicks, hiss, rumble) counts for neither there. Undamaged recordings may hold some real noise, so false alarms
-are an upper limit.
+which it was found, undamaged files and the files of PAIRS_CSV with one other damage together. A damage that brings
+another along (vinyl: crackle, clicks, hiss, rumble) counts for neither there. Undamaged recordings may hold some real
+noise, so false alarms are an upper limit.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ EXPECTED: dict[str, tuple[tuple[Kind, ...], tuple[Kind, ...]]] = {
     "hum": (("hum",), ("rumble", "speed error", "anomaly")),
     "clicks": (IMPULSES, ("clipping", "anomaly", "rumble")),
     "crackle": (IMPULSES, ("hiss", "anomaly")),
-    "clip": (("clipping",), ("anomaly",)),
+    "clip": (("clipping",), ("dc offset", "anomaly")),
     "dropout": (("dropout",), ("anomaly",)),
     "bandlimit": (("band limit",), ("lossy capture", "anomaly")),
     "realvinyl": (IMPULSES, ("hiss", "rumble", "hum", "anomaly")),
@@ -211,7 +211,7 @@ def damages(results: Sequence[Found], least: float) -> str:
         wrong = sum(
             has(found, wanted, least)
             for found in results
-            if not set(wanted) & {*found.expected, *found.allowed} and found.group != "made"
+            if not set(wanted) & {*found.expected, *found.allowed} and not found.group.endswith("(made)")
         )
         extra = Counter(kind for found in mine for kind in KINDS if kind not in wanted and has(found, (kind,), least))
         others = ", ".join(f"{kind} {count}" for kind, count in extra.most_common()) or "nothing"

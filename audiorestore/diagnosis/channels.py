@@ -91,10 +91,9 @@ class ChannelMeter:
         if not self._n_samples:
             return
         dead = self._dead()
-        for channel in np.flatnonzero(dead):
-            yield self._everywhere(
-                "dead channel", int(channel), 1.0, 1.0, {"level_dbfs": round(self._level(channel), 1)}
-            )
+        for channel in (number for number, here in enumerate(dead) if here):
+            details = {"level_dbfs": round(self._level(channel), 1)}
+            yield self._everywhere("dead channel", channel, 1.0, 1.0, details)
         yield from self._offsets()
         for channel in range(1, self._channels):
             if not dead[0] and not dead[channel]:

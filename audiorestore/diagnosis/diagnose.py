@@ -46,7 +46,7 @@ def diagnose(source: Source, scorer: AnomalyScorer | None = None) -> Diagnosis:
         yield from events.dropouts(mapped, rate)
         yield from steady.hum(hum, n_samples)
         for channel in range(source.channels):
-            yield from events.clicks(meters.clicks.places(channel), channel, rate, n_samples)
+            yield from events.clicks(meters.clicks, channel, rate, n_samples)
         yield from steady.hiss(meters.noise.floor_bands(), inspection, n_samples)
         yield from steady.rumble(meters, inspection)
         yield from channels.findings()

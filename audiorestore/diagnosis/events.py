@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from itertools import pairwise
+from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -12,12 +13,20 @@ import numpy as np
 from audiorestore.damage.damage_map import DamageMap
 from audiorestore.damage.declip import DeclipPlan
 from audiorestore.diagnosis.finding import AnomalyTrack, Finding, Kind
-from audiorestore.quality.impulses import IntArray
+from audiorestore.quality.framing import FloatArray
+from audiorestore.quality.impulses import ClickMeter, IntArray
 
-# ---- clicks
+# ---- clicks and crackle, judged in windows
 WINDOW_SECONDS = 10.0
-DENSE_PER_SECOND = 6.0  # from here on clicks are crackle
-FEWEST_CLICKS = 3
+CLEAR = 8.0  # times what is usual around it: so clear is nothing in a voice
+DOUBTFUL_WEIGHT = 0.15
+ENOUGH = 3.0  # clear clicks that make it 63 % sure
+LEAST_CONFIDENCE = 0.3  # windows under it are left out
+QUIET_SHARE = 0.4  # of the pieces, in which the carrier is heard, not the programme
+ROUGH = 9.0  # kurtosis of what is dense crackle; voices reach 6, hiss has 3
+UNEVEN = 3.15  # kurtosis of the evenest pieces that is not hiss any more
+DENSE_PER_MINUTE = 90.0
+SILENT_POWER = 1e-13
 MOST_POSITIONS = 500
 # ---- clipping
 NEAR_SECONDS = 1.0  # clipped peaks within this are one finding
@@ -26,32 +35,67 @@ FOREIGN = 3.0
 FOREIGN_STEPS = 2
 
 
-def clicks(places: IntArray, channel: int, sample_rate: int, n_samples: int) -> Iterator[Finding]:
+@dataclass(frozen=True)
+class _Window:
+    """Ten seconds of a channel."""
+
+    start: int
+    end: int
+    kind: Kind | None
+    confidence: float
+
+
+def clicks(meter: ClickMeter, channel: int, sample_rate: int, n_samples: int) -> Iterator[Finding]:
     """Yield stretches of clicks, and of crackle, of one channel.
 
-    Args:
-        places: samples at which there is a click, in order.
+    Clicks count by how clear they are; where most of what clicks goes on after it, as castanets do, they count less.
+    Crackle is dense: it shows in the statistics of the quiet parts (Gaussian noise is never as uneven), and in clicks
+    that are many but seldom clear.
     """
-    if len(places) < FEWEST_CLICKS:
-        return
-    window = round(WINDOW_SECONDS * sample_rate)
-    starts = range(0, max(n_samples, 1), window)
-    counts = np.histogram(places, bins=[*starts, n_samples])[0]
-    seconds = np.diff([*starts, n_samples]) / sample_rate
-    kinds: list[Kind | None] = [
-        None if not count else "crackle" if count / max(length, 1.0) >= DENSE_PER_SECOND else "clicks"
-        for count, length in zip(counts, seconds, strict=True)
-    ]
-    edges = [0, *(place for place in range(1, len(kinds)) if kinds[place] != kinds[place - 1]), len(kinds)]
-    for first, last in pairwise(edges):
-        kind = kinds[first]
-        start, end = first * window, min(last * window, n_samples)
-        here = places[(places >= start) & (places < end)]
-        if kind is not None and len(here) >= FEWEST_CLICKS:
-            yield _clicks(kind, here, start, end, channel, sample_rate)
+    places, clear = meter.places(channel)
+    pieces, power, kurtosis = meter.texture(channel)
+    windows = []
+    size = round(WINDOW_SECONDS * sample_rate)
+    for start in range(0, n_samples, size):
+        end = min(start + size, n_samples)
+        here = (pieces >= start) & (pieces < end) & (power > SILENT_POWER)
+        kind, confidence = _judged(
+            clear[(places >= start) & (places < end)], power[here], kurtosis[here], (end - start) / sample_rate
+        )
+        windows.append(_Window(start, end, kind if confidence >= LEAST_CONFIDENCE else None, confidence))
+    places = places[clear > 0]
+    for kind, group in groupby(windows, key=lambda window: window.kind):
+        stretch = list(group)
+        if kind is not None:
+            start, end = stretch[0].start, stretch[-1].end
+            inside = places[(places >= start) & (places < end)]
+            yield _clicks(kind, inside, start, end, channel, sample_rate, max(item.confidence for item in stretch))
 
 
-def _clicks(kind: Kind, here: IntArray, start: int, end: int, channel: int, sample_rate: int) -> Finding:
+def _judged(clear: FloatArray, power: FloatArray, kurtosis: FloatArray, seconds: float) -> tuple[Kind | None, float]:
+    """Return what the clicks of a window are, and how sure that is.
+
+    Args:
+        clear: see `ClickMeter.places`. power, kurtosis: of the pieces that are not silent.
+    """
+    single = clear[clear > 0]
+    if not len(single) or not len(power):
+        return None, 0.0
+    lone = len(single) / len(clear)
+    per_minute = 60 * len(single) / max(seconds, 1.0)
+    quiet = kurtosis[power <= np.quantile(power, QUIET_SHARE)]
+    evenest, even = np.quantile(quiet, [0.1, 0.25])
+    if lone > 0.5 and even >= ROUGH:
+        return "crackle", min(0.7 + (even - ROUGH) / 50, 0.98)
+    if lone > 0.5 and per_minute >= DENSE_PER_MINUTE and evenest >= UNEVEN:
+        return "crackle", min(0.55 + (per_minute - DENSE_PER_MINUTE) / 400, 0.9)
+    weight = lone * float(np.where(single >= CLEAR, 1.0, DOUBTFUL_WEIGHT).sum())
+    return "clicks", 1 - math.exp(-weight / ENOUGH)
+
+
+def _clicks(
+    kind: Kind, here: IntArray, start: int, end: int, channel: int, sample_rate: int, confidence: float
+) -> Finding:
     per_minute = len(here) * 60 * sample_rate / (end - start)
     details: dict[str, Any] = {
         "count": len(here),
@@ -60,8 +104,6 @@ def _clicks(kind: Kind, here: IntArray, start: int, end: int, channel: int, samp
     }
     if len(here) > MOST_POSITIONS:
         details["positions_left_out"] = len(here) - MOST_POSITIONS
-    # Three clicks in ten seconds may be anything; thirty are no accident.
-    confidence = 1 - math.exp(-per_minute / 60) if kind == "clicks" else 0.9
     severity = min(0.1 + math.log10(1 + per_minute / 10) / 2.2, 1.0)
     return Finding(kind, start, end, channel, round(confidence, 3), round(severity, 3), details)
 

@@ -27,11 +27,12 @@ QUIETEST_BAND_DBFS = -115.0
 INAUDIBLE_SNR_DB = 50.0
 COLOURS = ((-4.5, "brown"), (-1.5, "pink"), (1.5, "white"), (math.inf, "blue"))
 
-# ---- rumble
-RUMBLE_HZ = (8.0, 40.0)
-ABOVE_RUMBLE_HZ = (100.0, 300.0)
+# ---- rumble: under the lowest notes, against the octave above them
+RUMBLE_HZ = (6.0, 25.0)
+ABOVE_RUMBLE_HZ = (40.0, 80.0)
 RUMBLE_SNR_DB = 40.0
-RUMBLE_OVER_DB = 10.0
+LOUD_RUMBLE_SNR_DB = 26.0  # so near to the sound it needs no other sign
+RUMBLE_OVER_DB = 5.0
 
 # ---- the band
 EDGE_OCTAVE_DB = 30.0
@@ -69,7 +70,7 @@ def hiss(bands: Sequence[NoiseBand], inspection: Inspection, n_samples: int) -> 
 
 
 def rumble(meters: Meters, inspection: Inspection) -> Iterator[Finding]:
-    """Yield the rumble: a floor under 40 Hz that stands over that of the octaves above, and near the sound."""
+    """Yield the rumble: a floor under the lowest notes that stands over that of the octave above, or near the sound."""
     if inspection.snr_db is None or inspection.noise_floor_dbfs is None:
         return
     low, above = (meters.hum.floor_density(*limits) for limits in (RUMBLE_HZ, ABOVE_RUMBLE_HZ))
@@ -78,11 +79,11 @@ def rumble(meters: Meters, inspection: Inspection) -> Iterator[Finding]:
         return
     snr = inspection.snr_db + inspection.noise_floor_dbfs - _db(power)
     over = _db(low) - _db(above)
-    if snr > RUMBLE_SNR_DB or over < RUMBLE_OVER_DB or _db(power) < QUIETEST_HISS_DBFS:
+    if snr > RUMBLE_SNR_DB or (over < RUMBLE_OVER_DB and snr > LOUD_RUMBLE_SNR_DB) or _db(power) < QUIETEST_HISS_DBFS:
         return
-    confidence = min(0.4 + (RUMBLE_SNR_DB - snr) / 50 + (over - RUMBLE_OVER_DB) / 60, 0.95)
+    confidence = 0.4 + max(LOUD_RUMBLE_SNR_DB - snr, 0) / 30 + max(over - RUMBLE_OVER_DB, 0) / 30
     details = {"level_dbfs": round(_db(power), 1), "snr_db": round(snr, 1)}
-    yield Finding("rumble", 0, meters.n_samples, None, round(confidence, 3), _over(snr + 5), details)
+    yield _whole("rumble", meters.n_samples, min(confidence, 0.95), _over(snr + 5), details)
 
 
 def hum(plan: HumPlan | None, n_samples: int) -> Iterator[Finding]:
@@ -133,7 +134,7 @@ def band(spectrum: FloatArray, sample_rate: int, n_samples: int) -> Iterator[Fin
         low = _low_edge(centres, density)
         if low is not None:
             details["low_hz"] = round(low)
-        confidence = min(0.5 + (drop - EDGE_OCTAVE_DB) / 40, 0.98)
+        confidence = min(0.3 + (drop - EDGE_OCTAVE_DB) / 40, 0.98)
         severity = min(max(math.log2(16_000 / hertz) / 3, 0.05), 1.0)
         yield _whole("band limit", n_samples, confidence, severity, details)
     wall = _wall(spectrum, bin_hz)
