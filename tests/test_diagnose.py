@@ -82,10 +82,21 @@ def test_clicks_are_found_where_they_are() -> None:
 
 
 def test_dense_clicks_are_crackle() -> None:
-    samples = voice()
     rng = np.random.default_rng(0)
-    samples[0, rng.integers(3000, samples.shape[1] - 3000, 90)] += 0.3
-    assert one(samples, "crackle").details["count"] > 40
+    shape = (1, SECONDS * RATE)
+    crackle = (rng.random(shape) < 300 / RATE) * rng.standard_normal(shape) * 0.02
+    samples = voice() + torch.from_numpy(crackle).float() + noise(*shape, seed=2, level=0.0003)
+    finding = one(samples, "crackle")
+    assert finding.details["count"] >= 1
+    assert finding.confidence > 0.7
+
+
+def test_a_ringing_attack_is_no_click() -> None:
+    samples = voice() * 0.2 + noise(1, SECONDS * RATE, seed=2, level=0.0003)
+    ring = torch.exp(-torch.arange(800) / 100) * noise(800, seed=5, level=0.3)
+    for place in range(6_000, 90_000, 9_000):
+        samples[0, place : place + 800] += ring
+    assert not [finding for finding in found(samples).of("clicks", "crackle") if finding.confidence >= 0.5]
 
 
 def test_clipping_and_dropouts_are_found() -> None:
