@@ -54,7 +54,7 @@ EXPECTED: dict[str, tuple[tuple[Kind, ...], tuple[Kind, ...]]] = {
     "realvinyl": (IMPULSES, ("hiss", "rumble", "hum", "anomaly")),
     "combo78": (IMPULSES, ("hiss", "rumble", "hum", "band limit", "lossy capture", "clipping", "anomaly")),
     "tape": (("hiss",), ("hum", "dropout", "band limit", "lossy capture", "speed error", "rumble", "anomaly")),
-    "env": ((), KINDS),
+    "env": (("hiss", "unsteady noise"), KINDS),
 }
 
 

@@ -59,6 +59,11 @@ def test_hiss_is_found_with_level_and_colour(slope: float, colour: str) -> None:
     assert finding.details["colour"] == colour
 
 
+def test_held_tones_are_no_hiss() -> None:
+    time = torch.arange(SECONDS * RATE) / RATE
+    assert not found((0.1 * torch.sin(2 * torch.pi * 440 * time))[None]).of("hiss")
+
+
 def test_hum_is_found_with_its_harmonics() -> None:
     time = torch.arange(SECONDS * RATE) / RATE
     hum = sum(0.01 / k * torch.sin(2 * torch.pi * 49.6 * k * time + k) for k in range(1, 9))
@@ -107,7 +112,9 @@ def test_clipping_and_dropouts_are_found() -> None:
     time = torch.arange(SECONDS * RATE) / RATE
     steady = (0.1 * torch.sin(2 * torch.pi * 440 * time) + 0.05 * torch.sin(2 * torch.pi * 1111 * time))[None]
     steady[:, 40_000:40_400] = 0
-    (dropout,) = found(steady).of("dropout")
+    diagnosis = found(steady)
+    assert not diagnosis.of("clicks", "crackle")
+    (dropout,) = diagnosis.of("dropout")
     assert (dropout.start, dropout.end) == (pytest.approx(40_000, abs=30), pytest.approx(40_400, abs=30))
 
 

@@ -46,8 +46,9 @@ def diagnose(source: Source, scorer: AnomalyScorer | None = None) -> Diagnosis:
         yield from events.dropouts(mapped, rate)
         yield from steady.hum(hum, n_samples)
         for channel in range(source.channels):
-            yield from events.clicks(meters.clicks, channel, rate, n_samples)
-        yield from steady.hiss(meters.noise.floor_bands(), inspection, n_samples)
+            yield from events.clicks(meters.clicks, channel, mapped, rate, n_samples)
+        hisses = list(steady.hiss(meters.noise.floor_bands(), inspection, n_samples))
+        yield from hisses or steady.unsteady(inspection, n_samples)
         yield from steady.rumble(meters, inspection)
         yield from channels.findings()
         yield from steady.band(meters.noise.spectrum(), rate, n_samples)

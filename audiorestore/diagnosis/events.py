@@ -27,6 +27,7 @@ ROUGH = 9.0  # kurtosis of what is dense crackle; voices reach 6, hiss has 3
 UNEVEN = 3.15  # kurtosis of the evenest pieces that is not hiss any more
 DENSE_PER_MINUTE = 90.0
 SILENT_POWER = 1e-13
+EDGE_SECONDS = 0.005
 MOST_POSITIONS = 500
 # ---- clipping
 NEAR_SECONDS = 1.0  # clipped peaks within this are one finding
@@ -45,14 +46,16 @@ class _Window:
     confidence: float
 
 
-def clicks(meter: ClickMeter, channel: int, sample_rate: int, n_samples: int) -> Iterator[Finding]:
-    """Yield stretches of clicks, and of crackle, of one channel.
+def clicks(meter: ClickMeter, channel: int, mapped: DamageMap, sample_rate: int, n_samples: int) -> Iterator[Finding]:
+    """Yield stretches of clicks, and of crackle, of one channel; the edges of dropouts are no clicks.
 
     Clicks count by how clear they are; where most of what clicks goes on after it, as castanets do, they count less.
     Crackle is dense: it shows in the statistics of the quiet parts (Gaussian noise is never as uneven), and in clicks
     that are many but seldom clear.
     """
-    places, clear = meter.places(channel)
+    places, clear = _away_from(
+        _dropouts(mapped, channel), *meter.places(channel), near=round(EDGE_SECONDS * sample_rate)
+    )
     pieces, power, kurtosis = meter.texture(channel)
     windows = []
     size = round(WINDOW_SECONDS * sample_rate)
@@ -70,6 +73,22 @@ def clicks(meter: ClickMeter, channel: int, sample_rate: int, n_samples: int) ->
             start, end = stretch[0].start, stretch[-1].end
             inside = places[(places >= start) & (places < end)]
             yield _clicks(kind, inside, start, end, channel, sample_rate, max(item.confidence for item in stretch))
+
+
+def _dropouts(mapped: DamageMap, channel: int) -> IntArray:
+    """Return where the dropouts of a channel begin and end, in samples, in order."""
+    mine = [item for item in mapped.ranges if item.kind == "dropout" and item.channel == channel]
+    return np.sort(np.array([place for item in mine for place in (item.start, item.end)], np.int64))
+
+
+def _away_from(edges: IntArray, places: IntArray, clear: FloatArray, *, near: int) -> tuple[IntArray, FloatArray]:
+    """Return the places, and how clear each is, that are not near an edge."""
+    if not len(edges):
+        return places, clear
+    after = np.searchsorted(edges, places).clip(1, len(edges)) - 1
+    before = np.searchsorted(edges, places).clip(0, len(edges) - 1)
+    away = (np.abs(places - edges[after]) > near) & (np.abs(places - edges[before]) > near)
+    return places[away], clear[away]
 
 
 def _judged(clear: FloatArray, power: FloatArray, kurtosis: FloatArray, seconds: float) -> tuple[Kind | None, float]:

@@ -20,6 +20,7 @@ Kind = Literal[
     "clicks",
     "crackle",
     "hiss",
+    "unsteady noise",
     "rumble",
     "dc offset",
     "band limit",
@@ -44,6 +45,7 @@ _REPAIRED_BY: Mapping[str, Repair] = {
     "clicks": "denoise",
     "crackle": "denoise",
     "hiss": "denoise",
+    "unsteady noise": "denoise",
     "rumble": "denoise",
 }
 _GRADES = ((0.67, "severe"), (0.33, "clear"), (0.0, "slight"))

@@ -21,11 +21,17 @@ from audiorestore.quality.noise import NoiseBand
 HISS_FROM_HZ = 400.0
 STEADY = 1.6  # times the spread of Gaussian noise
 STEADY_DB = 0.35  # and this much more, for short recordings
+STEADIER = 0.35  # times that spread is too steady: what leaks from a held tone
 LEAST_STEADY_SHARE = 0.35  # of the octaves above
 QUIETEST_HISS_DBFS = -78.0
 QUIETEST_BAND_DBFS = -115.0
 INAUDIBLE_SNR_DB = 50.0
 COLOURS = ((-4.5, "brown"), (-1.5, "pink"), (1.5, "white"), (math.inf, "blue"))
+
+# ---- noise that is not steady: streets, machines, rooms; told only where somebody speaks, as music has no pauses
+NOISY_SPEECH_SNR_DB = 20.0
+LEAST_SPEECH_SHARE = 0.3
+MOST_MUSIC_SHARE = 0.4
 
 # ---- rumble: under the lowest notes, against the octave above them
 RUMBLE_HZ = (6.0, 25.0)
@@ -48,7 +54,9 @@ NOMINAL_HUM_SHARE = 0.004  # mains are kept closer to their frequency than this
 def hiss(bands: Sequence[NoiseBand], inspection: Inspection, n_samples: int) -> Iterator[Finding]:
     """Yield the hiss, if the floor of enough octaves is as steady as noise is, and can be heard beside the sound."""
     heard = [band for band in bands if band.low_hz >= HISS_FROM_HZ and _db(band.power) > QUIETEST_BAND_DBFS]
-    steady = [band for band in heard if band.spread_db <= STEADY * band.usual_db + STEADY_DB]
+    steady = [
+        band for band in heard if STEADIER * band.usual_db <= band.spread_db <= STEADY * band.usual_db + STEADY_DB
+    ]
     octaves, steady_octaves = (sum(math.log2(band.high_hz / band.low_hz) for band in some) for some in (heard, steady))
     if not steady or steady_octaves < LEAST_STEADY_SHARE * octaves or inspection.snr_db is None:
         return
@@ -67,6 +75,18 @@ def hiss(bands: Sequence[NoiseBand], inspection: Inspection, n_samples: int) -> 
         "steady_share": round(share, 2),
     }
     yield Finding("hiss", 0, n_samples, None, round((0.4 + 0.6 * share) * (0.5 + 0.5 * margin), 3), _over(snr), details)
+
+
+def unsteady(inspection: Inspection, n_samples: int) -> Iterator[Finding]:
+    """Yield the noise in the pauses of speech, if it is loud."""
+    snr, level = inspection.snr_db, inspection.noise_floor_dbfs
+    speech, music = inspection.speech_share or 0.0, inspection.music_share or 0.0
+    if snr is None or level is None or speech < LEAST_SPEECH_SHARE or music > MOST_MUSIC_SHARE:
+        return
+    if snr < NOISY_SPEECH_SNR_DB:
+        confidence = min(0.5 + (NOISY_SPEECH_SNR_DB - snr) / 40, 0.9)
+        details = {"level_dbfs": round(level, 1), "snr_db": round(snr, 1)}
+        yield _whole("unsteady noise", n_samples, confidence, _over(snr), details)
 
 
 def rumble(meters: Meters, inspection: Inspection) -> Iterator[Finding]:

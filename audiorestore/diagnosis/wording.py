@@ -30,6 +30,10 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:06.3f}" if hours else f"{minutes}:{rest:06.3f}"
 
 
+def _level(details: Details) -> str:
+    return f"{details['level_dbfs']:g} dBFS, {details['snr_db']:g} dB under the sound"
+
+
 def _hum(details: Details) -> str:
     harmonics = len(details["harmonics"])
     return (
@@ -52,7 +56,8 @@ _WORDS: Mapping[Kind, Callable[[Details], str]] = {
         f"{details['level_dbfs']:g} dBFS, {details['snr_db']:g} dB under the sound, {details['colour']} "
         f"({details['slope_db_per_octave']:+g} dB an octave)"
     ),
-    "rumble": lambda details: f"{details['level_dbfs']:g} dBFS, {details['snr_db']:g} dB under the sound",
+    "unsteady noise": _level,
+    "rumble": _level,
     "hum": _hum,
     "clicks": _clicks,
     "crackle": _clicks,

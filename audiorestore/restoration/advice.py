@@ -24,7 +24,7 @@ TASKS: dict[Repair, str] = {
 }
 # Noise that goes on all the time needs no more reduction than makes it unobtrusive; what comes in bursts, and what is
 # rebuilt, is either repaired or not.
-STEADY: tuple[Kind, ...] = ("hiss", "rumble")
+STEADY: tuple[Kind, ...] = ("hiss", "unsteady noise", "rumble")
 STRENGTHS_DB = {"slight": 12.0, "clear": 24.0}
 
 
