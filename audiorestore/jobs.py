@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
@@ -19,11 +19,11 @@ from audiorestore.audio.fixity import audio_sha256
 from audiorestore.audio.partfile import FileNumber, PartFile, file_number, make_folder
 from audiorestore.audio.signal import AudioInfo, Source, blocks
 from audiorestore.config import to_mapping
-from audiorestore.damage.damage_map import map_damage
+from audiorestore.damage.damage_map import count_changed, map_damage
 from audiorestore.errors import InputError, OutputError
 from audiorestore.models.checkpoint import load_checkpoint
 from audiorestore.quality.comparison import ComparisonMeter, compare
-from audiorestore.quality.gates import judge
+from audiorestore.quality.gates import Verdict, judge
 from audiorestore.quality.inspection import inspect
 from audiorestore.quality.loudness import measure_loudness
 from audiorestore.records.record import FileState, Record, Stage, file_state, machine, record_path, residual_path
@@ -49,12 +49,14 @@ class Job:
         result: where the restored file goes; the record goes beside it.
         residual: where what was removed goes, if wanted: ``source == result + residual``.
         quarantine: where the result goes, with residual and record beside it, if the quality plan refuses it.
+        address: returns what the record calls a file of this job: of copies, the URLs of what they are copies of.
     """
 
     source: Path
     result: Path
     residual: Path | None = None
     quarantine: Path | None = None
+    address: Callable[[Path], str] = os.fspath
 
 
 def make_restorer(config: RestorationConfig, *, device: str = "auto") -> Restorer | None:
@@ -95,7 +97,7 @@ def run_job(
         before = file_state(job.source, _sound(source.info))
         inspected = looks.submit(inspect, source)
         sounded = looks.submit(audio_sha256, source)
-        make_folder(job.result.parent)
+        make_folder(job.result.parent, like=job.source.parent)
         with PartFile(record_path(job.result), force=force):
             pass  # there must be room for the record, under its name too
         plan = analyse(source, config)
@@ -107,25 +109,29 @@ def run_job(
             after = _verified(job.result, result, source.info)
             compared = looks.submit(compare, source, result)
             found, change = inspect(result), compared.result()
+            damage = count_changed(mapped.result(), source, result, change.changed_samples)
         verdict = judge(config.quality, before=inspected.result(), after=found, change=change)
         if verdict.outcome == "fail" and job.quarantine is not None:
             made += [(path, number) for path in _quarantine(job) for _, number in made]
             job, after = _quarantined(job, after)
         record = Record(
-            source=replace(before, audio_sha256=sounded.result()),
-            result=after,
-            residual=_residual_state(job.residual),
+            source=_addressed(job, replace(before, audio_sha256=sounded.result())),
+            result=_addressed(job, after),
+            residual=None if job.residual is None else _addressed(job, _residual_state(job.residual)),
             config=to_mapping(config),
             stages=_stages(plan, replace(config, strength_db=written.strength_db), restorer),
             model=_model(restorer),
             machine=_machine(restorer),
-            measures={"before": asdict(inspected.result()), "after": asdict(found), "change": asdict(change)},
+            measures={"before": asdict(inspected.result()), "after": asdict(found), "change": to_mapping(change)},
             quality=to_mapping(verdict),
             overs=written.overs,
             peak=written.peak,
             gain_db=20 * math.log10(written.gain),
-            damage=mapped.result(),
-            warnings=(*_warnings(written), *(f"quality, {verdict.plan}: {reason}" for reason in verdict.reasons())),
+            damage=damage,
+            warnings=(
+                *_warnings(plan, written),
+                *(f"quality, {verdict.plan}: {reason}" for reason in verdict.reasons()),
+            ),
             started=started,
             seconds=round(time.monotonic() - clock, 3),
         )
@@ -269,7 +275,7 @@ def _residual_writer(job: Job, info: AudioInfo, *, force: bool) -> FileWriter | 
     """
     if job.residual is None:
         return None
-    make_folder(job.residual.parent)
+    make_folder(job.residual.parent, like=job.source.parent)
     exact = replace(info, container="WAV", subtype="FLOAT" if info.subtype in _SHORT else "DOUBLE", endian="FILE")
     return FileWriter(job.residual, exact, container="WAV", force=force, source_path=job.source, carry=False)
 
@@ -305,9 +311,11 @@ def _sound(info: AudioInfo) -> dict[str, Any]:
     }
 
 
-def _residual_state(path: Path | None) -> FileState | None:
-    if path is None:
-        return None
+def _addressed(job: Job, state: FileState) -> FileState:
+    return replace(state, path=job.address(Path(state.path)))
+
+
+def _residual_state(path: Path) -> FileState:
     with FileSource.open(path) as residual:
         return file_state(path, _sound(residual.info), audio_sha256(residual))
 
@@ -324,7 +332,7 @@ def _quarantined(job: Job, result: FileState) -> tuple[Job, FileState]:
     The record of a result that this one has replaced tells of nothing any more.
     """
     refused, residual = _quarantine(job)
-    make_folder(refused.parent)
+    make_folder(refused.parent, like=job.source.parent)
     job.result.replace(refused)
     record_path(job.result).unlink(missing_ok=True)
     moved = replace(job, result=refused, residual=job.residual.replace(residual) if job.residual else None)
@@ -335,7 +343,7 @@ def _stages(plan: Plan, config: RestorationConfig, restorer: Restorer | None) ->
     on = config.strength_db > 0
     measured = {"level": plan.level, "offsets": list(plan.offsets)}
     return (
-        Stage("degap", on and plan.gaps is not None, plan.gaps.summary() if plan.gaps else {}),
+        Stage("degap", on and plan.gaps is not None and bool(plan.gaps.gaps), plan.gaps.summary() if plan.gaps else {}),
         Stage("declip", on and plan.clipping is not None, to_mapping(plan.clipping) if plan.clipping else {}),
         Stage("dehum", on and plan.hum is not None, to_mapping(plan.hum) if plan.hum else {}),
         Stage("denoise", on and restorer is not None and plan.level > 0, measured if restorer else {}),
@@ -369,8 +377,16 @@ def _machine(restorer: Restorer | None) -> dict[str, Any]:
     return machine(device=str(restorer.device), precision=str(restorer.dtype).removeprefix("torch."))
 
 
-def _warnings(written: _Written) -> tuple[str, ...]:
+def _refusals(verdict: Verdict) -> Iterator[str]:
+    yield from (f"quality, {verdict.plan}: {reason}" for reason in verdict.reasons())
+
+
+def _warnings(plan: Plan, written: _Written) -> tuple[str, ...]:
     warnings = list(written.notes)
+    if plan.gaps is not None and plan.gaps.meant:
+        warnings.append(
+            f"{plan.gaps.meant} gaps left alone: too many, too regular, or between sounds too different, for dropouts"
+        )
     if written.overs:
         warnings.append(
             f"{written.overs} samples over full scale were clipped (overflow: float or attenuate avoids it)"

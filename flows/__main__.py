@@ -55,16 +55,13 @@ def _run(archive: Archive) -> Summary:
     from prefect.exceptions import TerminationSignal
     from rich.console import Console
 
-    from audiorestore.config import to_mapping
     from flows.progress import shown
-    from flows.restore_archive import restore_archive, summary_of
+    from flows.restore_archive import parameters, restore_archive, summary_of
 
     console = Console(stderr=True)
     try:
-        with shown(archive.destination, console) if console.is_terminal else nullcontext():
-            state = restore_archive(
-                str(archive.source), str(archive.destination), to_mapping(archive.config), return_state=True
-            )
+        with shown(archive.home, console) if console.is_terminal else nullcontext():
+            state = restore_archive(**parameters(archive), return_state=True)
     except TerminationSignal:  # Prefect's own way to say SIGTERM
         _terminate()
     return summary_of(state)

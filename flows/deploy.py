@@ -56,8 +56,7 @@ def deploy(archive: Archive, *, name: str, pool: str, cron: str | None = None) -
     from prefect.exceptions import ObjectAlreadyExists
     from prefect.types.entrypoint import EntrypointType
 
-    from audiorestore.config import to_mapping
-    from flows.restore_archive import restore_archive
+    from flows.restore_archive import parameters, restore_archive
 
     with get_client(sync_client=True) as client, suppress(ObjectAlreadyExists):
         client.create_work_pool(WorkPoolCreate(name=pool, type="process"))
@@ -65,11 +64,7 @@ def deploy(archive: Archive, *, name: str, pool: str, cron: str | None = None) -
         restore_archive,
         name,
         cron=cron,
-        parameters={
-            "source": str(archive.source),
-            "destination": str(archive.destination),
-            "config": to_mapping(archive.config),
-        },
+        parameters=parameters(archive),
         concurrency_limit=ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW),
         work_pool_name=pool,
         job_variables={"env": THREADS},

@@ -16,11 +16,12 @@ _RESTORE_SETTINGS = {"strength": "strength_db"}
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add what says which archive is restored, and how."""
-    parser.add_argument("source", metavar="SRC", help="folder of recordings, or one file; never changed")
-    parser.add_argument("destination", metavar="DST", help="folder for the results; folders and names are kept")
+    parser.add_argument("source", metavar="SRC", help="folder of recordings, or one file, or a URL; never changed")
+    parser.add_argument("destination", metavar="DST", help="folder or URL for the results; names are kept")
     parser.add_argument("--config", metavar="YAML", default="default", help="settings; see docs/batch.md")
     parser.add_argument("--device", metavar="DEVICE", help="auto, cpu, cuda or cuda:N")
     parser.add_argument("--strength", metavar="DB", type=float, help="most by which anything is reduced, in dB")
+    parser.add_argument("--state", metavar="DIR", help="folder of the ledger, if it is not to be in DST")
     switch = argparse.BooleanOptionalAction
     parser.add_argument("--residual", action=switch, help="also write what was removed")
     parser.add_argument("--pictures", action=switch, help="also draw spectrograms before and after")
@@ -52,6 +53,7 @@ def archive_of(options: argparse.Namespace) -> Archive:
         options.source,
         options.destination,
         {**settings, **given, "restore": {**(settings.get("restore") or {}), **restore}},
+        state=options.state,
         where=str(path),
     )
     check(archive)

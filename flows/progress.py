@@ -17,7 +17,7 @@ _EVERY_SECONDS = 1.0
 
 
 @contextmanager
-def shown(destination: Path, console: Console) -> Iterator[None]:
+def shown(home: Path, console: Console) -> Iterator[None]:
     """Show a bar while the block is at work: files, hours of sound, rate, and time left by bytes of source."""
     ended = threading.Event()
     columns = (
@@ -27,11 +27,11 @@ def shown(destination: Path, console: Console) -> Iterator[None]:
         TextColumn("{task.fields[sound]}"),
         TimeRemainingColumn(),
     )
-    with Ledger(destination) as ledger:
+    with Ledger(home) as ledger:
         before = ledger.last_run()
     # Long files end minutes apart: the speed is that of the last ten minutes.
     with Progress(*columns, console=console, transient=True, speed_estimate_period=600.0) as bars:
-        thread = threading.Thread(target=_follow, args=(destination, before, bars, ended), name="progress", daemon=True)
+        thread = threading.Thread(target=_follow, args=(home, before, bars, ended), name="progress", daemon=True)
         thread.start()
         try:
             yield
@@ -40,10 +40,10 @@ def shown(destination: Path, console: Console) -> Iterator[None]:
             thread.join()
 
 
-def _follow(destination: Path, before: int, bars: Progress, ended: threading.Event) -> None:
+def _follow(home: Path, before: int, bars: Progress, ended: threading.Event) -> None:
     """Look at the ledger now and then, from the beginning of the first run after ``before``."""
     bar = bars.add_task("search", total=None, files="", sound="")
-    with Ledger(destination) as ledger:
+    with Ledger(home) as ledger:
         first: Mapping[Status, Count] = {}
         while not ended.wait(_EVERY_SECONDS):
             run = ledger.last_run()

@@ -20,6 +20,7 @@ from prefect.logging import get_run_logger
 from prefect.states import Completed, Failed
 from prefect.task_runners import ThreadPoolTaskRunner
 
+from audiorestore.config import to_mapping
 from audiorestore.errors import AudioRestoreError
 from flows import work
 from flows.outcome import BatchResult, Plan, Summary
@@ -46,19 +47,22 @@ class TooManyFailuresError(AudioRestoreError):
 
 
 @flow(name="restore-archive", flow_run_name="{source}", persist_result=False)
-def restore_archive(source: str, destination: str, config: dict[str, Any] | None = None) -> State[Any]:
-    """Restore an archive: what the ledger in the destination does not know as done yet.
+def restore_archive(
+    source: str, destination: str, config: dict[str, Any] | None = None, state: str | None = None
+) -> State[Any]:
+    """Restore an archive: what the ledger does not know as done yet.
 
     Args:
-        source: folder of recordings, or one file.
-        destination: folder for the results, which keep folders and names.
+        source: folder of recordings, or one file; a path, or a URL without credentials.
+        destination: folder for the results, which keep folders and names; a path, or a URL.
         config: settings (`flows.settings.BatchConfig`); the shipped default without it.
+        state: folder of the ledger; without it the destination, or a folder of the user's where that is a URL.
 
     Returns:
         Completed; Completed with refusals, if the quality plan refused some; Completed with failures; or Failed, if
         more files failed than ``allowed_failures`` allows.
     """
-    archive = Archive.of(source, destination, config)
+    archive = Archive.of(source, destination, config, state=state)
     work.check(archive)
     started = time.monotonic()
     plan = plan_archive(archive)
@@ -77,6 +81,16 @@ def restore_archive(source: str, destination: str, config: dict[str, Any] | None
     summary = work.summarise(archive, plan, result, seconds=time.monotonic() - started)
     publish(summary, work.table(archive, plan.run, _ROWS))
     return final_state(summary, archive.config.allowed_failures)
+
+
+def parameters(archive: Archive) -> dict[str, Any]:
+    """Return what the flow is called with to restore a batch: plain values."""
+    return {
+        "source": str(archive.source),
+        "destination": str(archive.destination),
+        "config": to_mapping(archive.config),
+        "state": None if archive.state is None else str(archive.state),
+    }
 
 
 @task(name="plan", cache_policy=NO_CACHE, persist_result=False)

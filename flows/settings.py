@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Self
 
+from audiorestore.audio.urls import Url, is_url
 from audiorestore.config import find_config, from_mapping, load_config
 from audiorestore.restoration.pipeline import RestorationConfig
 
@@ -39,6 +42,7 @@ class BatchConfig:
             that, doubled each time.
         lease_seconds: a process that is not heard of for so long has lost its file to the next run.
         max_crashes: a file in which as many processes died, one after the other, is given up.
+        cache_gb: how much disk copies of sources at a URL may take, in 10^9 bytes; those in work stay in any case.
     """
 
     restore: RestorationConfig = field(default_factory=RestorationConfig)
@@ -57,6 +61,7 @@ class BatchConfig:
     retry_seconds: float = 1.0
     lease_seconds: float = 120.0
     max_crashes: int = 5
+    cache_gb: float = 20.0
 
     def __post_init__(self) -> None:
         whole = {
@@ -73,6 +78,8 @@ class BatchConfig:
                 raise ValueError(f"{name}: expected more than 0, found {seconds}")
         if self.retries < 0 or not self.retry_seconds >= 0:
             raise ValueError("retries and retry_seconds: expected 0 or more")
+        if not 0 <= self.cache_gb < math.inf:
+            raise ValueError(f"cache_gb: expected a number from 0 up, found {self.cache_gb}")
         if not 0 <= self.allowed_failures <= 1:
             raise ValueError(f"allowed_failures: expected 0 to 1, found {self.allowed_failures}")
 
@@ -91,32 +98,70 @@ class BatchConfig:
 
 @dataclass(frozen=True)
 class Archive:
-    """A batch: a folder (or one file) of recordings, a folder for results, and settings. It travels with each task."""
+    """A batch: a folder (or one file) of recordings, a folder for results, and settings. It travels with each task.
 
-    source: Path
-    destination: Path
+    Args:
+        source, destination: folders, or URLs of such.
+        state: folder of the ledger, if it is not to be in the destination.
+    """
+
+    source: Path | Url
+    destination: Path | Url
     config: BatchConfig
+    state: Path | None = None
 
     @classmethod
     def of(
-        cls, source: str, destination: str, config: Mapping[str, Any] | None = None, *, where: str = "config"
+        cls,
+        source: str,
+        destination: str,
+        config: Mapping[str, Any] | None = None,
+        *,
+        state: str | None = None,
+        where: str = "config",
     ) -> Self:
         """Return a batch from plain values, as a flow gets them.
 
         Args:
-            source: folder or file. destination: folder.
+            source: folder or file. destination: folder. Both may be URLs.
             config: `BatchConfig` as plain data; the shipped default without it.
+            state: folder of the ledger.
             where: the origin of the settings, named in errors.
 
         Raises:
-            ConfigError: a setting is unknown or wrong.
+            ConfigError: a setting or a URL is unknown or wrong.
         """
         settings = default_config() if config is None else from_mapping(BatchConfig, config, where=where)
-        return cls(Path(source).absolute(), Path(destination).absolute(), settings)
+        folder = None if state is None else Path(state).absolute()
+        return cls(_place(source), _place(destination), settings, folder)
+
+    @property
+    def home(self) -> Path:
+        """The folder that the ledger is in."""
+        if self.state is not None:
+            return self.state
+        if isinstance(self.destination, Path):
+            return self.destination
+        key = hashlib.sha256(os.fsencode(f"{self.source}\n{self.destination}")).hexdigest()[:16]
+        return _user_folder("XDG_DATA_HOME", ".local/share") / key
 
     def source_of(self, name: str) -> Path:
-        """Return the path of a source from its name in the ledger."""
+        """Return the path of a source in a folder from its name in the ledger."""
+        assert isinstance(self.source, Path)
         return self.source / name if self.source.is_dir() else self.source
+
+
+def cache_folder() -> Path:
+    """Return where copies of sources at URLs are kept."""
+    return _user_folder("XDG_CACHE_HOME", ".cache")
+
+
+def _user_folder(variable: str, default: str) -> Path:
+    return Path(os.environ.get(variable) or Path.home() / default) / "audiorestore"
+
+
+def _place(text: str) -> Path | Url:
+    return Url.parse(text) if is_url(text) else Path(text).absolute()
 
 
 def default_config() -> BatchConfig:

@@ -13,15 +13,19 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from audiorestore.audio.partfile import describe
-from audiorestore.audio.storage import plan_outputs, scan
+from audiorestore.audio.remote import connect
+from audiorestore.audio.storage import FoundFile, plan_outputs, scan
+from audiorestore.audio.urls import Url
 from audiorestore.errors import ConfigError, FileError, InputError, OutputError, printable
 from audiorestore.records.lease import Owner
-from audiorestore.records.ledger import Found, Ledger, Row, Status
+from audiorestore.records.ledger import FOLDER, Found, Row, Status
 from audiorestore.records.record import residual_path
-from flows.one_file import Report, Worker, job_of, loaded_restorer, recipe_of_batch, remove_parts
+from flows.desk import ledger_of
+from flows.one_file import Report, Worker, loaded_restorer, recipe_of_batch, remove_parts
 from flows.outcome import BatchResult, Failure, Plan, Summary
 from flows.settings import Archive, BatchConfig
 
@@ -56,17 +60,48 @@ def check(archive: Archive) -> None:
         InputError: there is no such source. ConfigError: the destination cannot be one. OutputError: it is read-only.
         CheckpointError: no such model. DependencyError: no such device.
     """
-    if not archive.source.exists():
+    if archive.source == archive.destination:
+        raise ConfigError(
+            f"{_shown_place(archive.destination)}: expected another folder than the source's, found the same"
+        )
+    if isinstance(archive.source, Url):
+        connect(archive.source)
+    elif not archive.source.exists():
         raise InputError(archive.source, expected="a folder or a file", found="nothing")
-    destination = printable(os.fspath(archive.destination))
-    if archive.destination.exists() and not archive.destination.is_dir():
-        raise ConfigError(f"{destination}: expected a folder for the results, found a file")
-    above = next(path for path in (archive.destination, *archive.destination.parents) if path.exists())
-    if not os.access(above, os.W_OK):
-        raise OutputError(archive.destination, expected="a folder that can be written to", found="a read-only one")
-    if archive.destination.exists() and archive.destination.samefile(archive.source):
-        raise ConfigError(f"{destination}: expected another folder than the source's, found the same")
+    if isinstance(archive.destination, Url):
+        _check_url(archive.destination)
+    else:
+        _check_folder(archive.destination)
+        if isinstance(archive.source, Path) and archive.destination.exists():
+            _check_other(archive.destination, archive.source)
+    if archive.home != archive.destination:
+        _check_folder(archive.home)
     loaded_restorer(archive.config.restore, archive.config.device)
+
+
+def _check_url(destination: Url) -> None:
+    if not destination.writable:
+        raise ConfigError(
+            f"{destination}: expected a folder, s3:// or sftp:// for the results, found {destination.scheme}://"
+        )
+    connect(destination).check_writable()
+
+
+def _check_folder(folder: Path) -> None:
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(f"{_shown_place(folder)}: expected a folder for the results, found a file")
+    above = next(path for path in (folder, *folder.parents) if path.exists())
+    if not os.access(above, os.W_OK):
+        raise OutputError(folder, expected="a folder that can be written to", found="a read-only one")
+
+
+def _check_other(destination: Path, source: Path) -> None:
+    if destination.samefile(source):
+        raise ConfigError(f"{_shown_place(destination)}: expected another folder than the source's, found the same")
+
+
+def _shown_place(place: Path | Url) -> str:
+    return printable(str(place))
 
 
 def plan(archive: Archive) -> Plan:
@@ -76,9 +111,9 @@ def plan(archive: Archive) -> Plan:
         OutputError: the destination cannot be written to.
     """
     config = archive.config
-    with Ledger(archive.destination) as ledger:
+    with ledger_of(archive, listed=True) as ledger:
         found, problems = _find(archive)
-        run = ledger.start_run(archive.source)
+        run = ledger.start_run(str(archive.source) if isinstance(archive.source, Url) else archive.source)
         planned = ledger.plan(
             run,
             found,
@@ -87,20 +122,20 @@ def plan(archive: Archive) -> Plan:
             recheck=config.recheck,
             retry_refused=config.retry_refused,
             max_crashes=config.max_crashes,
-            on_stale=lambda row: remove_parts(job_of(archive, row)),
+            on_stale=lambda row: remove_parts(archive, row),
         )
     return Plan(run, planned.found, planned.unchanged, planned.refused, planned.pending, planned.held, problems)
 
 
 def todo(archive: Archive, run: int) -> list[tuple[str, int]]:
     """Return name and bytes of each source to do."""
-    with Ledger(archive.destination) as ledger:
+    with ledger_of(archive) as ledger:
         return ledger.pending(run)
 
 
 def to_verify(archive: Archive, run: int) -> list[tuple[str, int]]:
     """Return name and bytes of each source whose result has not been read again yet."""
-    with Ledger(archive.destination) as ledger:
+    with ledger_of(archive) as ledger:
         return ledger.unverified(run)
 
 
@@ -129,7 +164,7 @@ def restore_batch(archive: Archive, run: int, names: Sequence[str], report: Repo
     """
     started, result = time.monotonic(), BatchResult()
     owner = Owner.here()
-    with Ledger(archive.destination) as ledger, _kept_leases(archive, owner):
+    with ledger_of(archive) as ledger, _kept_leases(archive, owner):
         worker = Worker(archive, run, ledger, owner, report)
         for name in names:
             result += worker.restore(name)
@@ -138,7 +173,7 @@ def restore_batch(archive: Archive, run: int, names: Sequence[str], report: Repo
 
 def verify_batch(archive: Archive, names: Sequence[str], report: Report) -> int:
     """Read results again from front to back, and return how many are not what was written."""
-    with Ledger(archive.destination) as ledger:
+    with ledger_of(archive) as ledger:
         problems = [problem for name in names if (problem := ledger.verify(name)) is not None]
     for problem in problems:
         report(problem)
@@ -147,13 +182,13 @@ def verify_batch(archive: Archive, names: Sequence[str], report: Report) -> int:
 
 def stop(archive: Archive, run: int) -> None:
     """Let all workers of a run put down what they have in hand; nothing is lost but the file in work."""
-    with Ledger(archive.destination) as ledger:
+    with ledger_of(archive) as ledger:
         ledger.stop(run)
 
 
 def summarise(archive: Archive, planned: Plan, result: BatchResult, *, seconds: float) -> Summary:
     """Return how a run ended, from the ledger."""
-    with Ledger(archive.destination) as ledger:
+    with ledger_of(archive) as ledger:
         counts = {status: count.files for status, count in ledger.counts(planned.run).items()}
         rows = ledger.report(planned.run, MOST_FAILURES)
     done, refused, failed = (counts.get(status, 0) for status in ("done", "refused", "failed"))
@@ -177,34 +212,63 @@ def summarise(archive: Archive, planned: Plan, result: BatchResult, *, seconds: 
 
 def table(archive: Archive, run: int, limit: int) -> list[dict[str, Any]]:
     """Return what a person may want to see of each file, failures first, and of no more than ``limit`` files."""
-    with Ledger(archive.destination) as ledger:
+    with ledger_of(archive) as ledger:
         return [_shown(row) for row in ledger.report(run, limit)]
 
 
 def _find(archive: Archive) -> tuple[list[Found], tuple[str, ...]]:
     """Return the sources and where their results go, and a line for each that could not be looked at or named."""
-    searched = scan([archive.source], exclude=archive.destination)
-    relative = {item.path: item.relative for item in searched.files}
-    outputs = plan_outputs(searched.files, archive.destination)
-    problems: list[FileError] = [*searched.problems, *outputs.problems]
-    found = []
+    states, found, problems = (
+        _find_at(archive, archive.source) if isinstance(archive.source, Url) else _find_in(archive)
+    )
+    # Where names are told apart by trying, in the folder of results; of a URL that would be its own server's matter.
+    folder = archive.destination if isinstance(archive.destination, Path) else archive.home / "results"
+    outputs = plan_outputs(found, folder)
+    relative = {item.path: item.relative for item in found}
+    entered = []
     for planned in outputs.files:
-        output = planned.result.relative_to(archive.destination)
-        try:
-            status = planned.source.stat()
-        except OSError as error:
-            problems.append(InputError(planned.source, expected="a file that can be read", found=describe(error)))
-            continue
-        found.append(
+        output = planned.result.relative_to(folder)
+        size, version = states[planned.source]
+        entered.append(
             Found(
                 source=os.fspath(relative[planned.source]),
-                size=status.st_size,
-                mtime_ns=status.st_mtime_ns,
+                size=size,
+                mtime_ns=version,
                 output=os.fspath(output),
                 residual=os.fspath(residual_path(output)) if archive.config.residual else None,
             )
         )
-    return found, tuple(str(problem) for problem in problems)
+    return entered, tuple(str(problem) for problem in (*problems, *outputs.problems))
+
+
+_States = dict[Path, tuple[int, int]]  # size, and time or version, of each source
+
+
+def _find_in(archive: Archive) -> tuple[_States, list[FoundFile], list[FileError]]:
+    """Search a folder."""
+    assert isinstance(archive.source, Path)
+    searched = scan([archive.source], exclude=archive.destination if isinstance(archive.destination, Path) else None)
+    problems: list[FileError] = [*searched.problems]
+    states: _States = {}
+    for item in searched.files:
+        try:
+            status = item.path.stat()
+        except OSError as error:
+            problems.append(InputError(item.path, expected="a file that can be read", found=describe(error)))
+            continue
+        states[item.path] = status.st_size, status.st_mtime_ns
+    return states, [item for item in searched.files if item.path in states], problems
+
+
+def _find_at(archive: Archive, source: Url) -> tuple[_States, list[FoundFile], list[FileError]]:
+    """Search a URL; what lies below the destination, if that is inside of it, is no source."""
+    listing = connect(source).files()
+    inside = str(archive.destination).removeprefix(f"{source}/") if isinstance(archive.destination, Url) else ""
+    kept = [file for file in listing.files if not file.name.startswith(f"{inside}/")]
+    # A path for each, that is nowhere: to be named by.
+    found = [FoundFile(archive.home / FOLDER / "sources" / file.name, Path(file.name)) for file in kept]
+    states = {item.path: (file.size, file.version) for item, file in zip(found, kept, strict=True)}
+    return states, found, list(listing.problems)
 
 
 def _named(rows: Iterable[Row], status: Status) -> tuple[Failure, ...]:
@@ -230,7 +294,7 @@ def _kept_leases(archive: Archive, owner: Owner) -> Iterator[None]:
     lease_seconds = archive.config.lease_seconds
 
     def renew() -> None:
-        with Ledger(archive.destination) as ledger:
+        with ledger_of(archive) as ledger:
             while not ended.wait(lease_seconds / 4):
                 with suppress(OutputError):  # a full disk may have room again the next time
                     ledger.renew(owner, lease_seconds=lease_seconds)

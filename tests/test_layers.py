@@ -30,10 +30,11 @@ DOORS = {
     "soundfile": {"audiorestore.audio.files", "audiorestore.audio.codec"},
     "torchaudio": {"audiorestore.spectral.dsp"},
     "librosa": {"audiorestore.spectral.dsp"},
-    "fsspec": {"audiorestore.audio.storage"},
+    "fsspec": {"audiorestore.audio.remote"},
     "typer": {"audiorestore.cli"},
     "rich": {"audiorestore.cli", "flows"},
     "prefect": {"flows"},
+    "paramiko": {"audiorestore.audio.remote"},
 }
 
 Imports = dict[str, set[str]]

@@ -15,7 +15,6 @@ from audiorestore.cli.exits import ExitCode
 from audiorestore.errors import AudioRestoreError, printable
 
 if TYPE_CHECKING:
-    from audiorestore.cli.restore import Outcome
     from audiorestore.jobs import Job
     from audiorestore.restoration.advice import Advice
     from audiorestore.restoration.pipeline import RestorationConfig
@@ -58,9 +57,9 @@ class Adviser:
         return advise(diagnose_file(source, None), self.config, fixed=self.fixed, auto=self.auto)
 
 
-def show_plans(adviser: Adviser, jobs: Sequence[Job], failed: Sequence[Outcome], *, as_json: bool) -> None:
-    """Print what would be done to each recording; nothing is written."""
-    plans: list[tuple[Path, Advice | None, str]] = [(item.source, None, item.reason) for item in failed]
+def show_plans(adviser: Adviser, jobs: Sequence[Job], failed: Sequence[tuple[Path, str]], *, as_json: bool) -> None:
+    """Print what would be done to each recording, and why some cannot be used; nothing is written."""
+    plans: list[tuple[Path, Advice | None, str]] = [(path, None, error) for path, error in failed]
     for job in jobs:
         try:
             plans.append((job.source, adviser.advice(job.source), ""))

@@ -114,7 +114,7 @@ def restore(
     jobs, outcomes = _plan(sources, out, residual=residual)
     adviser = Adviser(settings, frozenset(given), auto=auto)
     if plan:
-        show_plans(adviser, jobs, outcomes, as_json=as_json)
+        show_plans(adviser, jobs, [(item.source, item.reason) for item in outcomes], as_json=as_json)
         return
     pack = packaging(package, profile, bag_info or [], out, force=force)
     restorer = make_restorer(settings, device=device)

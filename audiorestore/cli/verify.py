@@ -33,7 +33,8 @@ def verify(
         list[Path] | None, typer.Argument(help="Folders of restored files, with all below them.", metavar="FOLDER")
     ] = None,
     sources: Annotated[
-        Path | None, typer.Option(help="Folder of the sources, if they were moved.", metavar="FOLDER")
+        Path | None,
+        typer.Option(help="Folder of the sources, if they were moved; all must be there.", metavar="FOLDER"),
     ] = None,
     schema: Annotated[
         bool,
@@ -75,6 +76,9 @@ def _show(verified: Sequence[Verified], *, as_json: bool) -> None:
         if check.state == "failed"
     )
     messages().print(f"{len(verified) - failed} as recorded, {failed} not")
+    unseen = sum(item.good and item.state("source") == "absent" for item in verified)
+    if unseen:
+        messages().print(f"sources not looked at: {unseen}, because they are not where the records say (see --sources)")
 
 
 def _plain(item: Verified) -> dict[str, Any]:

@@ -45,10 +45,16 @@ def diagnose(source: Source, scorer: AnomalyScorer | None = None) -> Diagnosis:
         yield from events.clipping(mapped, walls, rate)
         yield from events.dropouts(mapped, rate)
         yield from steady.hum(hum, n_samples)
-        for channel in range(source.channels):
-            yield from events.clicks(meters.clicks, channel, mapped, rate, n_samples)
-        hisses = list(steady.hiss(meters.noise.floor_bands(), inspection, n_samples))
-        yield from hisses or steady.unsteady(inspection, n_samples)
+        noises = [
+            impulse
+            for channel in range(source.channels)
+            for impulse in events.clicks(meters.clicks, channel, mapped, rate, n_samples)
+        ]
+        noises += steady.hiss(meters.noise.floor_bands(), inspection, n_samples)
+        yield from noises
+        # What is heard in the pauses may also be the hum, the hiss or the crackle that has a name already.
+        if hum is None and not any(finding.kind in ("hiss", "crackle") for finding in noises):
+            yield from steady.unsteady(inspection, n_samples)
         yield from steady.rumble(meters, inspection)
         yield from channels.findings()
         yield from steady.band(meters.noise.spectrum(), rate, n_samples)

@@ -1,6 +1,7 @@
 """The ledger of an archive: which files are finished, with what, and what they came to.
 
-One SQLite file in the destination, ``.audiorestore/ledger.sqlite``, with one row for each source. It is the only truth
+One SQLite file, ``.audiorestore/ledger.sqlite`` in the destination (or a folder of its own, if that is not on this
+machine), with one row for each source. It is the only truth
 about progress: a run asks it what is left, claims a file before it begins, and marks it done after the result has its
 name. So a second run finds nothing to do, and a killed one goes on. Should it be lost, the records beside the
 results hold the same facts (`rebuild`).
@@ -26,9 +27,10 @@ from typing import Any, Literal, Self
 
 from audiorestore.audio.naming import QUARANTINE, RECORD_SUFFIX
 from audiorestore.audio.partfile import describe
-from audiorestore.errors import InputError, OutputError, printable
+from audiorestore.errors import FileError, InputError, OutputError, printable
 from audiorestore.records.lease import Owner
-from audiorestore.records.record import Record, record_path, result_path, sha256_of
+from audiorestore.records.record import Record, record_path, result_path
+from audiorestore.records.shelf import Folder, Shelf
 
 FOLDER = ".audiorestore"
 VERSION = 2
@@ -93,7 +95,7 @@ RETURNING *
 _SETTLE = """
 UPDATE files SET status = :status, size = :size, mtime_ns = :mtime_ns, sha256 = :sha256, output_size = :output_size,
     output_mtime_ns = :output_mtime_ns, output_sha256 = :output_sha256, measures = :measures, started = :started,
-    seconds = :seconds, audio_seconds = :audio_seconds, error = :error, crashes = 0, owned = 0, verified = 0,
+    seconds = :seconds, audio_seconds = :audio_seconds, error = :error, crashes = 0, owned = 0, verified = :verified,
     owner = NULL, lease_until = NULL
 WHERE source = :source AND owner = :owner
 """
@@ -158,7 +160,8 @@ class Row:
     """One source and all that is known about it.
 
     Args:
-        size, mtime_ns, sha256: of the source; the hash is known once it has been read.
+        size, mtime_ns, sha256: of the source; the hash is known once it has been read. What is at a URL has its
+            `RemoteFile.version` for a time, a result's too.
         model, parameters: see `Recipe`.
         attempts: how often it was begun since source or recipe changed; crashes: how often its process died in it.
         owned: what stands under the names of result, residual and record was put there by an attempt of ours.
@@ -273,15 +276,17 @@ class Ledger:
     """An open ledger; for one thread.
 
     Args:
-        destination: folder of the results; the ledger is made if there is none.
+        destination: folder of the results, or whatever folder the ledger is in; it is made if there is none.
+        shelf: where the results are, if not in that folder.
 
     Raises:
         OutputError: the folder cannot be written to, or the disk is full. InputError: the file is no ledger, or one
             of another version.
     """
 
-    def __init__(self, destination: Path) -> None:
+    def __init__(self, destination: Path, shelf: Shelf | None = None) -> None:
         self.destination = destination
+        self._shelf = shelf or Folder(destination)
         self.path = destination / FOLDER / "ledger.sqlite"
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -301,7 +306,7 @@ class Ledger:
         """Close the file."""
         self._connection.close()
 
-    def start_run(self, source: Path) -> int:
+    def start_run(self, source: Path | str) -> int:
         """Note the beginning of a run over ``source`` and return its number."""
         with self._transaction() as connection:
             cursor = connection.execute("INSERT INTO runs (source, started) VALUES (?, ?)", (_stored(source), _now()))
@@ -352,7 +357,7 @@ class Ledger:
                 process may have left unfinished files.
         """
         known = {row.source: row for row in self._select(_KNOWN)}
-        plan = _Plan(self.destination, run, wanted, force=force, retry_refused=retry_refused, max_crashes=max_crashes)
+        plan = _Plan(self._shelf, run, wanted, force=force, retry_refused=retry_refused, max_crashes=max_crashes)
         for item in found:
             plan.add(item, known.get(item.source))
         for row in plan.stale:
@@ -393,13 +398,19 @@ class Ledger:
         with self._transaction() as connection:
             connection.execute(_RENEW, (time.time() + lease_seconds, str(owner)))
 
-    def finish(self, source: str, owner: Owner, done: Done) -> bool:
-        """Mark a file done; False if the lease was lost, and the row is another's."""
-        return self._settle(_SETTLE, source, owner, {**dataclasses.asdict(done), "status": "done", "error": None})
+    def finish(self, source: str, owner: Owner, done: Done, *, verified: bool = False) -> bool:
+        """Mark a file done; False if the lease was lost, and the row is another's.
+
+        Args:
+            source, owner, done: what, by whom, and how it ended.
+            verified: the result was read again already.
+        """
+        values = {**dataclasses.asdict(done), "status": "done", "error": None, "verified": verified}
+        return self._settle(_SETTLE, source, owner, values)
 
     def refuse(self, source: str, owner: Owner, done: Done, reason: str) -> bool:
         """Mark a file refused by the quality plan; False if the lease was lost."""
-        values = {**dataclasses.asdict(done), "status": "refused", "error": printable(reason)}
+        values = {**dataclasses.asdict(done), "status": "refused", "error": printable(reason), "verified": False}
         return self._settle(_SETTLE, source, owner, values)
 
     def fail(self, source: str, owner: Owner, error: str) -> bool:
@@ -420,7 +431,7 @@ class Ledger:
         row = self.row(source)
         if row is None or row.status != "done":
             return None
-        problem = _difference(self.destination / row.output, row.output_sha256)
+        problem = _difference(self._shelf, Path(row.output), row.output_sha256)
         with self._transaction() as connection:
             if problem is None:
                 connection.execute(_VERIFY, (_stored(source), row.output_sha256))
@@ -473,12 +484,12 @@ class _Plan:
     """The decisions about each source while a plan is made."""
 
     def __init__(
-        self, destination: Path, run: int, wanted: Recipe, *, force: bool, retry_refused: bool, max_crashes: int
+        self, shelf: Shelf, run: int, wanted: Recipe, *, force: bool, retry_refused: bool, max_crashes: int
     ) -> None:
         self.entered: list[dict[str, _Value]] = []
         self.seen: list[str] = []
         self.stale: list[Row] = []
-        self._destination = destination
+        self._shelf = shelf
         self._run = run
         self._wanted = wanted
         self._force = force
@@ -546,16 +557,15 @@ class _Plan:
 
     def _is_intact(self, row: Row) -> bool:
         """Tell from sizes and times, without reading, whether everything that was written is still there."""
-        output = self._destination / row.output
+        output = Path(row.output)
         try:
-            status = output.stat()
+            return (
+                self._shelf.state(output) == (row.output_size, row.output_mtime_ns)
+                and self._shelf.state(record_path(output)) is not None
+                and (row.residual is None or self._shelf.state(Path(row.residual)) is not None)
+            )
         except OSError:
             return False
-        return (
-            (status.st_size, status.st_mtime_ns) == (row.output_size, row.output_mtime_ns)
-            and record_path(output).exists()
-            and (row.residual is None or (self._destination / row.residual).exists())
-        )
 
 
 def unfinished(destination: Path) -> int:
@@ -614,7 +624,7 @@ def _recorded_row(destination: Path, path: Path) -> Row:
     except OSError as error:
         raise InputError(output, expected="the result of a record", found=describe(error)) from error
     if (status.st_size, status.st_mtime_ns) != (record.result.size, record.result.mtime_ns):
-        problem = _difference(output, record.result.sha256)
+        problem = _difference(Folder(destination), output.relative_to(destination), record.result.sha256)
         if problem is not None:
             raise InputError(output, expected="the result of its record", found="another file")
     relative = output.relative_to(destination)
@@ -655,13 +665,17 @@ def _given_up(source: str, crashes: int) -> str:
     return f"{printable(source)}: expected to finish, found {crashes} runs dead in it (force tries again)"
 
 
-def _difference(path: Path, expected: str | None) -> str | None:
+def _difference(shelf: Shelf, name: Path, expected: str | None) -> str | None:
     """Return in one line how a file differs from what was written, or None."""
     try:
-        found = sha256_of(path)
+        found = shelf.sha256(name)
     except OSError as error:
         found = describe(error)
-    return None if found == expected else str(OutputError(path, expected=f"sha256 {expected}", found=found))
+    except FileError as error:
+        found = error.found
+    return (
+        None if found == expected else str(OutputError(shelf.address(name), expected=f"sha256 {expected}", found=found))
+    )
 
 
 def _connect(path: Path) -> sqlite3.Connection:

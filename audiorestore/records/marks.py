@@ -23,7 +23,7 @@ from audiorestore.records.record import Record
 
 COLUMNS = (
     *("kind", "channel", "start_sample", "end_sample", "start_seconds", "end_seconds", "confidence", "severity"),
-    *("repair", "details"),
+    *("repair", "details", "changed_samples"),
 )
 
 
@@ -36,6 +36,7 @@ class Mark:
         channel: counted from 0; None for all.
         severity: 0 to 1; None where nobody judged it.
         repair: what was or would be done about it; empty for nothing. details: in words.
+        changed: samples that the restoration changed there; None where nobody counted.
     """
 
     kind: str
@@ -46,6 +47,7 @@ class Mark:
     severity: float | None = None
     repair: str = ""
     details: str = ""
+    changed: int | None = None
 
     @property
     def text(self) -> str:
@@ -66,7 +68,8 @@ def marks_of_record(record: Record) -> Marks:
     """Return the damage map of a record."""
 
     def mark(item: Damage) -> Mark:
-        return Mark(item.kind, item.start, item.end, item.channel, item.confidence, repair=item.repair or "")
+        repair = item.repair or ""
+        return Mark(item.kind, item.start, item.end, item.channel, item.confidence, repair=repair, changed=item.changed)
 
     return Marks(record.source.sound["sample_rate"], tuple(map(mark, record.damage.ranges)))
 
@@ -107,7 +110,10 @@ def table(marks: Marks) -> str:
         places = (item.start, item.end, *(f"{sample / marks.sample_rate:.6f}" for sample in (item.start, item.end)))
         channel = "all" if item.channel is None else item.channel + 1
         severity = "" if item.severity is None else f"{item.severity:.3f}"
-        writer.writerow((item.kind, channel, *places, f"{item.confidence:.3f}", severity, item.repair, item.details))
+        changed = "" if item.changed is None else item.changed
+        writer.writerow(
+            (item.kind, channel, *places, f"{item.confidence:.3f}", severity, item.repair, item.details, changed)
+        )
     return text.getvalue()
 
 
@@ -126,6 +132,7 @@ def plain(marks: Marks) -> str:
             "severity": item.severity,
             "repair": item.repair or None,
             "details": item.details or None,
+            "changed_samples": item.changed,
         }
         for item in marks.items
     ]

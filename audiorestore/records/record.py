@@ -28,6 +28,7 @@ from audiorestore.damage.damage_map import DamageMap
 from audiorestore.errors import ConfigError, InputError, QualityError
 
 SCHEMA = "audiorestore.restoration/1"
+SEAL = "content_sha256"
 
 P = TypeVar("P", bound=PurePath)
 
@@ -114,7 +115,8 @@ class Record:
         with PartFile(path, force=force) as part:
             if made is not None:
                 made.append((path, file_number(part.part)))
-            text = json.dumps(to_mapping(self), indent=2, ensure_ascii=True, allow_nan=False)
+            values = to_mapping(self)
+            text = json.dumps({**values, SEAL: _seal(values)}, indent=2, ensure_ascii=True, allow_nan=False)
             part.part.write_text(text + "\n", encoding="ascii")
             part.commit()
 
@@ -123,15 +125,37 @@ class Record:
         """Read a record.
 
         Raises:
-            InputError: it is not a record of this schema.
+            InputError: it is not a record of this schema, or not as it was written.
         """
         try:
-            values = json.loads(path.read_text(encoding="utf-8"))
-            if not isinstance(values, dict) or values.get("schema") != SCHEMA:
-                raise InputError(path, expected=f"a record of schema {SCHEMA}", found="another file")
-            return from_mapping(cls, values, where=str(path))
-        except (OSError, ValueError, RecursionError, ConfigError) as error:
+            content = path.read_bytes()
+        except OSError as error:
             raise InputError(path, expected=f"a record of schema {SCHEMA}", found=describe(error)) from error
+        return cls.parse(content, where=os.fspath(path))
+
+    @classmethod
+    def parse(cls, content: bytes, *, where: str) -> Record:
+        """Return the record in a file's content; ``where`` it is from is named in errors.
+
+        Raises:
+            InputError: it is not a record of this schema, or not as it was written.
+        """
+        try:
+            values = json.loads(content.decode("utf-8"))
+            if not isinstance(values, dict) or values.get("schema") != SCHEMA:
+                raise InputError(where, expected=f"a record of schema {SCHEMA}", found="another file")
+            # Records of older programs have no seal.
+            if (seal := values.pop(SEAL, None)) is not None and seal != _seal(values):
+                raise InputError(where, expected="a record as it was written", found="one that was edited since")
+            return from_mapping(cls, values, where=where)
+        except (ValueError, RecursionError, ConfigError) as error:
+            raise InputError(where, expected=f"a record of schema {SCHEMA}", found=describe(error)) from error
+
+
+def _seal(values: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of a record's other values: JSON in ASCII with sorted keys and no spaces."""
+    text = json.dumps(values, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(text.encode("ascii")).hexdigest()
 
 
 def record_path(result: P) -> P:

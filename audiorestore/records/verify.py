@@ -93,7 +93,7 @@ def verify(candidate: Candidate, *, sources: Path | None = None) -> Verified:
 
     Args:
         candidate: a result, its record, or both.
-        sources: the folder of the sources, if they are no longer where the record says.
+        sources: the folder of the sources, if they are no longer where the record says; then they must be there.
     """
     result = candidate.result
     path = record_path(result)
@@ -107,6 +107,8 @@ def verify(candidate: Candidate, *, sources: Path | None = None) -> Verified:
     checks = [Check("record", "ok"), _check_file("result", result, record.result)]
     if _is_there(source):
         checks.append(_check_file("source", source, record.source))
+    elif sources is not None:
+        checks.append(Check("source", "failed", f"expected the source at {source}, found nothing"))
     else:
         checks.append(Check("source", "absent", f"{source} is not there"))
     if record.residual is not None:

@@ -103,7 +103,7 @@ def restored(source: Source, plan: Plan, config: RestorationConfig, restorer: Re
     if config.strength_db == 0:
         return source
     stage = source
-    if plan.gaps is not None:
+    if plan.gaps is not None and plan.gaps.gaps:
         stage = Regained(stage, plan.gaps)
     if plan.clipping is not None:
         stage = Declipped(stage, plan.clipping)

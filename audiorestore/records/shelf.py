@@ -1,0 +1,117 @@
+"""Where results stand: a folder, or a place at a URL. Names are relative to it."""
+
+from __future__ import annotations
+
+import os
+from functools import cached_property
+from pathlib import Path
+from typing import Protocol
+
+from audiorestore.audio.remote import Remote, RemoteFile
+from audiorestore.errors import InputError
+from audiorestore.records.record import Record, record_path, sha256_of
+
+
+class Shelf(Protocol):
+    """What a batch has to know of the results that are there, and what it may do to them besides writing."""
+
+    def state(self, name: Path) -> tuple[int, int] | None:
+        """Return size and version (of a folder: the time) of what has this name; None if nothing has."""
+
+    def sha256(self, name: Path) -> str:
+        """Return the hash of a file, or words for what is no file.
+
+        Raises:
+            OSError, FileError: it cannot be read.
+        """
+
+    def record(self, result: Path) -> Record | None:
+        """Return the record beside a result; None if there is none that can be read."""
+
+    def remove(self, name: Path) -> None:
+        """Remove a file, if it is there."""
+
+    def address(self, name: Path) -> str:
+        """Return the path or URL of a file."""
+
+
+class Folder:
+    """Results in a folder of this machine."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def state(self, name: Path) -> tuple[int, int] | None:
+        """See `Shelf`."""
+        path = self._folder / name
+        try:
+            status = path.stat()
+        except FileNotFoundError:
+            return (0, 0) if path.is_symlink() else None
+        return status.st_size, status.st_mtime_ns
+
+    def sha256(self, name: Path) -> str:
+        """See `Shelf`."""
+        path = self._folder / name
+        if path.is_file() or not (path.exists() or path.is_symlink()):
+            return sha256_of(path)
+        return "a link to nothing" if path.is_symlink() else "no file"
+
+    def record(self, result: Path) -> Record | None:
+        """See `Shelf`."""
+        path = record_path(self._folder / result)
+        try:
+            return Record.read(path) if path.is_file() else None
+        except InputError:
+            return None
+
+    def remove(self, name: Path) -> None:
+        """See `Shelf`."""
+        (self._folder / name).unlink(missing_ok=True)
+
+    def address(self, name: Path) -> str:
+        """See `Shelf`."""
+        return os.fspath(self._folder / name)
+
+
+class Distant:
+    """Results at a URL.
+
+    Args:
+        remote: the place.
+        listed: answer for sizes and versions from one list of all that is there, made when it is first asked for.
+    """
+
+    def __init__(self, remote: Remote, *, listed: bool = False) -> None:
+        self._remote = remote
+        self._listed = listed
+
+    def state(self, name: Path) -> tuple[int, int] | None:
+        """See `Shelf`."""
+        found = self._files.get(name.as_posix()) if self._listed else self._remote.file(name.as_posix())
+        return None if found is None else (found.size, found.version)
+
+    def sha256(self, name: Path) -> str:
+        """See `Shelf`."""
+        return self._remote.sha256(name.as_posix())
+
+    def record(self, result: Path) -> Record | None:
+        """See `Shelf`."""
+        name = record_path(result)
+        content = self._remote.read(name.as_posix())
+        try:
+            return None if content is None else Record.parse(content, where=self.address(name))
+        except InputError:
+            return None
+
+    def remove(self, name: Path) -> None:
+        """See `Shelf`."""
+        self._remote.remove(name.as_posix())
+
+    def address(self, name: Path) -> str:
+        """See `Shelf`."""
+        return self._remote.address(name.as_posix())
+
+    @cached_property
+    def _files(self) -> dict[str, RemoteFile]:
+        return self._remote.all_files()

@@ -1,0 +1,165 @@
+"""Where the files of a batch are while they are worked on: in their places, or, of what is at a URL, as copies here.
+
+A source at a URL is fetched into a cache (`audiorestore.audio.cache`). Results for a URL are made in a folder beside
+the ledger, and published together when all are whole: the record last, so what has no record is not finished.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from audiorestore.audio.cache import Cache
+from audiorestore.audio.naming import QUARANTINE
+from audiorestore.audio.remote import Remote, RemoteFile, connect
+from audiorestore.audio.urls import is_url
+from audiorestore.errors import FileError, InputError, OutputError
+from audiorestore.jobs import Job
+from audiorestore.records.ledger import FOLDER, Done, Ledger, Row
+from audiorestore.records.record import quarantine_path, record_path
+from audiorestore.records.shelf import Distant, Folder, Shelf
+from flows.settings import Archive, cache_folder
+
+
+def picture_of(result: Path) -> Path:
+    """Return where the spectrograms of a result stand."""
+    return result.with_name(f"{result.name}.png")
+
+
+def shelf_of(archive: Archive, *, listed: bool = False) -> Shelf:
+    """Return where the results of a batch stand; see `Distant` for ``listed``."""
+    if isinstance(archive.destination, Path):
+        return Folder(archive.destination)
+    return Distant(connect(archive.destination), listed=listed)
+
+
+def ledger_of(archive: Archive, *, listed: bool = False) -> Ledger:
+    """Open the ledger of a batch."""
+    return Ledger(archive.home, shelf_of(archive, listed=listed))
+
+
+class Desk:
+    """The files in work of one batch; for one thread."""
+
+    def __init__(self, archive: Archive) -> None:
+        self._archive = archive
+        self._source = None if isinstance(archive.source, Path) else connect(archive.source)
+        self._destination = None if isinstance(archive.destination, Path) else connect(archive.destination)
+
+    @contextmanager
+    def job(self, row: Row) -> Iterator[Job]:
+        """Give the paths to work with, while the block does."""
+        with ExitStack() as stack:
+            if self._destination is not None:
+                stack.callback(self.clear, row)
+                self.clear(row)  # of a killed process
+            source = (
+                self._archive.source_of(row.source) if self._source is None else stack.enter_context(self._copy(row))
+            )
+            folder = self._folder(row)
+            result = folder / row.output
+            residual = None if row.residual is None else folder / row.residual
+            job = Job(source, result, residual, quarantine_path(result, folder))
+            try:
+                yield replace(job, address=lambda path: self._address(path, row, source))
+            except FileError as error:  # it knows the copies only
+                if is_url(error.path):
+                    raise
+                raise type(error)(
+                    self._address(Path(error.path), row, source), expected=error.expected, found=error.found
+                ) from error
+
+    def named(self, row: Row) -> str:
+        """Return the path or URL of a source."""
+        if self._source is None:
+            return os.fspath(self._archive.source_of(row.source))
+        return self._source.address(row.source)
+
+    def check_free(self, row: Row) -> None:
+        """Find out before the work whether a result can have its name; a folder of this machine says so itself.
+
+        Raises:
+            OutputError: something else than a result of ours has it.
+        """
+        if self._destination is not None:
+            address = self._destination.address(row.output)
+            raise OutputError(address, expected="a free name (or force)", found="an existing file")
+
+    def publish(self, row: Row) -> None:
+        """Bring to the destination what was made, the record last.
+
+        Raises:
+            OutputError: it does not arrive there whole.
+        """
+        if self._destination is None:
+            return
+        folder = self._folder(row)
+        made = sorted(path for path in folder.rglob("*") if path.is_file())
+        records = [path for path in made if path in {record_path(other) for other in made}]
+        for path in (*(path for path in made if path not in records), *records):
+            self._destination.publish(path, path.relative_to(folder).as_posix())
+
+    def settled(self, row: Row, done: Done, *, refused: bool) -> Done:
+        """Return what a row is to say of a finished file: of what is at a URL, its version there."""
+        if self._source is not None:
+            done = replace(done, size=row.size, mtime_ns=row.mtime_ns)
+        if self._destination is not None:
+            name = f"{QUARANTINE}/{row.output}" if refused else row.output
+            written = self._destination.file(name)
+            done = replace(done, output_mtime_ns=done.output_mtime_ns if written is None else written.version)
+        return done
+
+    @property
+    def verifies(self) -> bool:
+        """Whether what was published has been read again by then."""
+        return self._destination is not None
+
+    def clear(self, row: Row) -> None:
+        """Remove what is left here of a result for a URL."""
+        if self._destination is not None:
+            shutil.rmtree(self._folder(row), ignore_errors=True)
+
+    def _folder(self, row: Row) -> Path:
+        if isinstance(self._archive.destination, Path):
+            return self._archive.destination
+        name = hashlib.sha256(os.fsencode(row.source)).hexdigest()[:32]
+        return self._archive.home / FOLDER / "work" / name
+
+    def _address(self, path: Path, row: Row, source: Path) -> str:
+        if path == source:
+            return self.named(row)
+        if self._destination is not None and path.is_relative_to(self._folder(row)):
+            return self._destination.address(path.relative_to(self._folder(row)).as_posix())
+        return os.fspath(path)
+
+    @contextmanager
+    def _copy(self, row: Row) -> Iterator[Path]:
+        """Give a copy of a source, as it was when the run was planned."""
+        assert self._source is not None
+        remote, name = self._source, row.source
+        cache = Cache(cache_folder(), int(self._archive.config.cache_gb * 1e9))
+        found = remote.file(name)
+        if found is None or (found.size, found.version) != (row.size, row.mtime_ns):
+            raise InputError(
+                remote.address(name), expected="a source that stays as it is", found="another than the search has found"
+            )
+        with cache.held(
+            _key(remote, found), Path(name).name, found.size, lambda part: _fetch(remote, found, part)
+        ) as path:
+            yield path
+
+
+def _fetch(remote: Remote, file: RemoteFile, part: Path) -> None:
+    remote.fetch(file, part)
+    if file.mtime_ns is not None:
+        os.utime(part, ns=(file.mtime_ns, file.mtime_ns))
+
+
+def _key(remote: Remote, file: RemoteFile) -> str:
+    text = f"{remote.address(file.name)}\n{file.size}\n{file.version}"
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:32]
