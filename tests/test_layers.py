@@ -16,6 +16,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
     ("audiorestore.config",),
     ("audiorestore.audio", "audiorestore.spectral"),
     ("audiorestore.damage", "audiorestore.models", "audiorestore.quality"),
+    ("audiorestore.diagnosis",),
     ("audiorestore.training", "audiorestore.restoration"),
     ("audiorestore.records", "audiorestore.report"),
     ("audiorestore.jobs",),

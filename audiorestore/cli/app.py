@@ -12,10 +12,12 @@ from typer.core import TyperGroup
 
 from audiorestore import __version__
 from audiorestore.cli.batch import batch
+from audiorestore.cli.calibrate import calibrate
 from audiorestore.cli.console import complain
 from audiorestore.cli.damage import damage
 from audiorestore.cli.doctor import doctor
 from audiorestore.cli.exits import ExitCode, exit_code
+from audiorestore.cli.inspect import inspect
 from audiorestore.cli.marks import marks
 from audiorestore.cli.models import models
 from audiorestore.cli.package import package
@@ -72,6 +74,7 @@ def _options(
 
 app.command()(restore)
 app.command(add_help_option=False, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(batch)
+app.command()(inspect)
 app.command()(replay)
 app.command()(verify)
 app.command()(package)
@@ -79,6 +82,7 @@ app.command()(marks)
 app.command()(score)
 app.command()(damage)
 app.command()(train)
+app.command()(calibrate)
 app.command()(models)
 app.command()(doctor)
 

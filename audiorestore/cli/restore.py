@@ -16,6 +16,7 @@ from audiorestore.cli.console import change, duration, figure, messages, print_j
 from audiorestore.cli.exits import ExitCode
 from audiorestore.cli.options import DeviceOption, ForceOption, JsonOption, QuietOption
 from audiorestore.cli.package import BagInfoOption, PackageOption, ProfileOption, packaging
+from audiorestore.cli.plan import Adviser, show_plans
 from audiorestore.config import find_config, from_mapping, load_config, read_yaml, to_mapping
 from audiorestore.errors import AudioRestoreError, ConfigError, InputError, printable
 
@@ -76,9 +77,13 @@ def restore(
         str | None,
         typer.Option(help="clip, float or attenuate: what to do with peaks over full scale.", metavar="MODE"),
     ] = None,
-    plan: Annotated[
+    quality: Annotated[
         str | None, typer.Option(help="Quality plan that results must pass: shipped, or YAML file.", metavar="NAME")
     ] = None,
+    auto: Annotated[
+        bool, typer.Option("--auto", help="Inspect first, and do no more than the findings call for.")
+    ] = False,
+    plan: Annotated[bool, typer.Option("--plan", help="Say what would be done and why; write nothing.")] = False,
     residual: Annotated[bool, typer.Option("--residual", help="Also write what was removed.")] = False,
     package: PackageOption = None,
     profile: ProfileOption = None,
@@ -102,17 +107,22 @@ def restore(
         "dehum": dehum,
         "denoise": denoise,
         "overflow": overflow,
-        "quality": None if plan is None else read_yaml(find_config("qc", plan)),
+        "quality": None if quality is None else read_yaml(find_config("qc", quality)),
     }
-    pack = packaging(package, profile, bag_info or [], out, force=force)
-    settings = _settings(config, {name: value for name, value in options.items() if value is not None})
+    given = {name: value for name, value in options.items() if value is not None}
+    settings = _settings(config, given)
     jobs, outcomes = _plan(sources, out, residual=residual)
+    adviser = Adviser(settings, frozenset(given), auto=auto)
+    if plan:
+        show_plans(adviser, jobs, [(item.source, item.reason) for item in outcomes], as_json=as_json)
+        return
+    pack = packaging(package, profile, bag_info or [], out, force=force)
     restorer = make_restorer(settings, device=device)
     total = len(jobs) + len(outcomes)
     try:
         with _display([job.source for job in jobs], quiet=quiet) as display:
             for job in jobs:
-                outcome = _restore(job, settings, restorer, force=force, progress=display.start(job.source))
+                outcome = _restore(job, adviser, restorer, force=force, progress=display.start(job.source))
                 outcomes.append(outcome)
                 display.finish(outcome)
     finally:  # also when interrupted: what is done is done
@@ -171,13 +181,15 @@ def _plan(sources: Sequence[Path], out: Path, *, residual: bool) -> tuple[list[J
 
 
 def _restore(
-    job: Job, settings: RestorationConfig, restorer: Restorer | None, *, force: bool, progress: Progress | None
+    job: Job, adviser: Adviser, restorer: Restorer | None, *, force: bool, progress: Progress | None
 ) -> Outcome:
     """Restore one file; whatever goes wrong with it, the next ones are not its victims."""
     from audiorestore.jobs import run_job
 
     try:
-        record = run_job(job, settings, restorer, force=force, progress=progress)
+        settings = adviser.settings(job.source)
+        network = restorer if settings.denoise and settings.strength_db > 0 else None
+        record = run_job(job, settings, network, force=force, progress=progress)
     except Exception as error:
         logger.debug("%s", job.source, exc_info=True)
         return Outcome(job.source, job.result, reason=reason(error, job.source))
