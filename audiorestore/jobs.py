@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 import os
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,11 +17,13 @@ from typing import Any
 from audiorestore import __version__
 from audiorestore.audio.files import FileSource, FileWriter
 from audiorestore.audio.fixity import audio_sha256
-from audiorestore.audio.partfile import FileNumber, PartFile, file_number, make_folder
-from audiorestore.audio.signal import AudioInfo, Source, blocks
-from audiorestore.config import to_mapping
+from audiorestore.audio.formats import LOSSY
+from audiorestore.audio.partfile import FileNumber, PartFile, describe, file_number, make_folder
+from audiorestore.audio.signal import AudioInfo, Source
+from audiorestore.audio.transient import is_transient
+from audiorestore.config import from_mapping, to_mapping
 from audiorestore.damage.damage_map import count_changed, map_damage
-from audiorestore.errors import InputError, OutputError
+from audiorestore.errors import AudioRestoreError, InputError, OutputError
 from audiorestore.models.checkpoint import load_checkpoint
 from audiorestore.quality.comparison import ComparisonMeter, compare
 from audiorestore.quality.gates import Verdict, judge
@@ -31,13 +34,16 @@ from audiorestore.restoration.pipeline import (
     Plan,
     Progress,
     RestorationConfig,
-    ahead,
     analyse,
-    block_size,
     restored,
+    streamed,
 )
 from audiorestore.restoration.restorer import Restorer
+from audiorestore.restoration.resume import KeptChunks, resume_path
 from audiorestore.restoration.threads import use_one_blas_thread
+
+RESUMABLE_SECONDS = 1800.0
+"""Of shorter recordings, a killed process has not lost much."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +71,7 @@ def make_restorer(config: RestorationConfig, *, device: str = "auto") -> Restore
     Raises:
         CheckpointError: no such model. DependencyError: no such device.
     """
-    if not config.denoise or config.strength_db == 0:
+    if not config.uses_network:
         return None
     return Restorer(load_checkpoint(config.model), device=device, config=config.chunks)
 
@@ -77,8 +83,17 @@ def run_job(
     *,
     force: bool = False,
     progress: Progress | None = None,
+    resumable_seconds: float = RESUMABLE_SECONDS,
 ) -> Record:
     """Restore one file and write its record.
+
+    Args:
+        job: what, and where to.
+        config: how. restorer: see `make_restorer`.
+        force: replace what is there.
+        progress: is told how far the work is.
+        resumable_seconds: of a recording as long as this or longer, what the network has done is kept beside the result
+            until all is done (`restoration.resume`, 4 bytes a sample): killed, the same job goes on there.
 
     A result appears under its name only when it is whole, and stays there only if it was read back, the source was
     found untouched, and the record stands beside it.
@@ -93,6 +108,7 @@ def run_job(
         _no_leftovers() as made,
         FileSource.open(job.source) as source,
         ThreadPoolExecutor(thread_name_prefix="measure") as looks,
+        ExitStack() as stack,
     ):
         before = file_state(job.source, _sound(source.info))
         inspected = looks.submit(inspect, source)
@@ -102,7 +118,13 @@ def run_job(
             pass  # there must be room for the record, under its name too
         plan = analyse(source, config)
         mapped = looks.submit(map_damage, source, clipping=plan.clipping, hum=plan.hum, gaps=plan.gaps)
-        written = _restore(job, source, plan, config, restorer, made, force=force, progress=progress)
+        finished = None
+        if restorer is None or source.info.seconds < resumable_seconds:
+            with suppress(OSError):
+                resume_path(job.result).unlink(missing_ok=True)  # of other settings
+        else:
+            finished = stack.enter_context(_resumed(job, before, config, restorer))
+        written = _restore(job, source, plan, config, restorer, finished, made, force=force, progress=progress)
         if file_state(job.source, before.sound) != before:
             raise InputError(job.source, expected="a source that stays as it is", found="it changed during the work")
         with FileSource.open(job.result) as result:
@@ -137,6 +159,123 @@ def run_job(
         )
         record.write(record_path(job.result), force=force or job.result == job.quarantine, made=made)
     return record
+
+
+@contextmanager
+def _resumed(job: Job, source: FileState, config: RestorationConfig, restorer: Restorer) -> Iterator[KeptChunks]:
+    """Give what the network has done of this very job before; it is kept where the work may go on another time."""
+    key = {
+        "source": source.sha256,
+        "sound": source.sound,
+        "config": to_mapping(config),
+        "model": _model(restorer),
+        "machine": _machine(restorer),
+    }
+    with KeptChunks(resume_path(job.result), key) as finished:
+        try:
+            yield finished
+        except AudioRestoreError as error:
+            if not is_transient(error):
+                finished.remove()
+            raise
+        finished.remove()
+
+
+def reuse(
+    job: Job, record: Record, kept: Path, kept_residual: Path | None = None, *, force: bool = False
+) -> Record | None:
+    """Give a recording the result that one with the same samples has, with the tags of its own, and write a record.
+
+    If the two sources are the same byte for byte, so are the results; otherwise the samples are written anew.
+
+    Args:
+        job: what is to be made.
+        record: of the other recording's restoration, by the same recipe and of the same `audio_sha256`.
+        kept: its result. kept_residual: what was removed, if that is wanted.
+        force: replace what is there.
+
+    Returns:
+        The record; None if the result cannot be had like that: it is a lossy one, or would have another format.
+
+    Raises:
+        InputError, OutputError: see `run_job`.
+    """
+    try:
+        return _reuse(job, record, kept, kept_residual, force=force)
+    except _OtherSoundError:
+        return None
+
+
+class _OtherSoundError(Exception):
+    """What was written is not the sound that was to be kept, and is dropped."""
+
+
+def _reuse(job: Job, record: Record, kept: Path, kept_residual: Path | None, *, force: bool) -> Record:
+    clock, started = time.monotonic(), datetime.now(UTC).isoformat(timespec="seconds")
+    with _no_leftovers() as made, FileSource.open(job.source) as source, FileSource.open(kept) as known:
+        before = file_state(job.source, _sound(source.info))
+        make_folder(job.result.parent)
+        with PartFile(record_path(job.result), force=force):
+            pass  # as in `run_job`
+        if before.sha256 == record.source.sha256:
+            _copy(kept, job.result, job.source, made, force=force)
+        else:
+            _rewrite(job, record, source, known, made, force=force)
+        if job.residual is not None and kept_residual is not None and job.residual != kept_residual:
+            make_folder(job.residual.parent)
+            _copy(kept_residual, job.residual, job.source, made, force=force)
+        if file_state(job.source, before.sound) != before:
+            raise InputError(job.source, expected="a source that stays as it is", found="it changed during the work")
+        with FileSource.open(job.result) as result:
+            after = _verified(job.result, result, source.info)
+        if after.audio_sha256 != record.result.audio_sha256:
+            raise _OtherSoundError
+        note = f"not restored again: its samples are those of {record.source.path}, restored {record.started}"
+        again = replace(
+            record,
+            source=_addressed(job, replace(before, audio_sha256=record.source.audio_sha256)),
+            result=_addressed(job, after),
+            residual=None if job.residual is None else _addressed(job, _residual_state(job.residual)),
+            warnings=(*record.warnings, note),
+            started=started,
+            seconds=round(time.monotonic() - clock, 3),
+        )
+        again.write(record_path(job.result), force=force, made=made)
+    return again
+
+
+def _copy(kept: Path, path: Path, source: Path, made: _Made, *, force: bool) -> None:
+    with PartFile(path, force=force, source=source) as part:
+        made.append((path, file_number(part.part)))
+        try:
+            shutil.copyfile(kept, part.part)
+        except OSError as error:
+            raise OutputError(path, expected="a copy of a result", found=describe(error)) from error
+        part.commit()
+
+
+def _rewrite(job: Job, record: Record, source: FileSource, known: FileSource, made: _Made, *, force: bool) -> None:
+    """Write the samples of a result once more, with the tags of the job's source.
+
+    Raises:
+        _OtherSoundError: they would not stay the same.
+    """
+    config = from_mapping(RestorationConfig, record.config, where=record.source.path)
+    with ExitStack() as stack:
+        result = _result_writer(job, source.info, config, _history(record.stages, config), force=force)
+        stack.push(result)
+        made.append((job.result, result.number))
+        if known.info.subtype in LOSSY or result.info.subtype != known.info.subtype:
+            raise _OtherSoundError
+        size = 10 * known.sample_rate
+        for start in range(0, known.n_samples, size):
+            result.write(known.exact(start, min(start + size, known.n_samples)))
+
+
+def _result_writer(job: Job, info: AudioInfo, config: RestorationConfig, history: str, *, force: bool) -> FileWriter:
+    """Return the writer of a job's result, in the format of its source unless that is to hold any peak."""
+    info = replace(info, subtype="FLOAT") if config.overflow == "float" else info
+    return FileWriter(job.result, info, force=force, source_path=job.source, history=history, measure=measure_loudness)
 
 
 _Made = list[tuple[Path, FileNumber]]
@@ -183,20 +322,20 @@ def _restore(
     plan: Plan,
     config: RestorationConfig,
     restorer: Restorer | None,
+    finished: KeptChunks | None,
     made: _Made,
     *,
     force: bool,
     progress: Progress | None,
 ) -> _Written:
     """Write result and residual with the strength asked for, or the highest one that the guard rail allows."""
-    size = block_size(source, config, restorer)
     lower = (strength for strength in _LOWER_STRENGTHS_DB if strength < config.strength_db)
     for strength in (config.strength_db, *lower):
         careful = replace(config, strength_db=strength)
-        stage = restored(source, plan, careful, restorer)
+        stage = restored(source, plan, careful, restorer, finished)
         try:
             history = _history(_stages(plan, careful, restorer), careful)
-            written = _write(job, source, stage, size, careful, history, made, force=force, progress=progress)
+            written = _write(job, source, stage, restorer, careful, history, made, force=force, progress=progress)
         except _TooMuchError:
             continue
         if strength == config.strength_db:
@@ -213,7 +352,7 @@ def _write(
     job: Job,
     source: FileSource,
     stage: Source,
-    size: int,
+    restorer: Restorer | None,
     config: RestorationConfig,
     history: str,
     made: _Made,
@@ -224,16 +363,14 @@ def _write(
     """Write result and residual; where peaks must be attenuated, find out by how much first."""
     gain = 1.0
     if config.overflow == "attenuate":
-        peak = max(float(block.abs().max()) for block in ahead(blocks(stage, size)))
+        with closing(streamed(stage, config, restorer)) as pieces:
+            peak = max(float(block.abs().max()) for block in pieces)
         gain = min((1 - 2**-15) / peak, 1.0) if peak > 0 else 1.0
-    info = replace(source.info, subtype="FLOAT") if config.overflow == "float" else source.info
     guarded = config.quality.guarded and config.strength_db > 0
     guard = ComparisonMeter(source.sample_rate, source.channels) if guarded else None
     with ExitStack() as stack:
         history += f"; attenuated by {-20 * math.log10(gain):.2f} dB" if gain < 1 else ""
-        result = FileWriter(
-            job.result, info, force=force, source_path=job.source, history=history, measure=measure_loudness
-        )
+        result = _result_writer(job, source.info, config, history, force=force)
         stack.push(result)
         made.append((job.result, result.number))
         residual = _residual_writer(job, source.info, force=force)
@@ -241,7 +378,7 @@ def _write(
             stack.push(residual)
             made.append((residual.path, residual.number))
         exactly = source.wide or residual is not None or guard is not None
-        for block in ahead(blocks(stage, size)):
+        for block in stack.enter_context(closing(streamed(stage, config, restorer))):
             start = result.written
             stop = start + block.shape[1]
             original = source.exact(start, stop) if exactly else block  # nobody looks at it otherwise

@@ -45,7 +45,7 @@ class Replayed:
     """How a replay ended.
 
     Args:
-        record: the record that was replayed. output: the file that was kept, if one was asked for.
+        record: the record that was replayed, by path or URL. output: the file that was kept, if one was asked for.
         compared: files and sounds, recorded and found.
         notes: what may explain a difference.
         difference_dbfs: largest difference from the recorded result's samples (full scale 1.0); None where the
@@ -53,7 +53,7 @@ class Replayed:
         seconds: time it took.
     """
 
-    record: Path
+    record: Path | str
     output: Path | None
     compared: tuple[Compared, ...]
     notes: tuple[str, ...]

@@ -50,16 +50,14 @@ def main() -> None:
         folder = Path(name)
         for minutes in arguments.minutes:
             source = folder / f"{minutes:g}min.wav"
-            _make(source, minutes * 60, arguments.sample_rate, arguments.channels, arguments.subtype)
+            make(source, minutes * 60, arguments.sample_rate, arguments.channels, arguments.subtype)
             results.append(_run(f"{minutes:g} min", [source], minutes * 60, folder / "out", arguments.device))
             source.unlink()
         if arguments.short_files:
             batch = folder / "short"
             batch.mkdir()
             for index in range(arguments.short_files):
-                _make(
-                    batch / f"{index:05}.wav", 10, arguments.sample_rate, arguments.channels, arguments.subtype, index
-                )
+                make(batch / f"{index:05}.wav", 10, arguments.sample_rate, arguments.channels, arguments.subtype, index)
             seconds = 10.0 * arguments.short_files
             results.append(_run(f"{arguments.short_files} x 10 s", [batch], seconds, folder / "out", arguments.device))
     _print(results)
@@ -67,10 +65,12 @@ def main() -> None:
         arguments.json.write_text(json.dumps([asdict(result) for result in results], indent=2) + "\n")
 
 
-def _make(path: Path, seconds: float, rate: int, channels: int, subtype: str, seed: int = 0) -> None:
+def make(path: Path, seconds: float, rate: int, channels: int, subtype: str, seed: int = 0) -> None:
     """Write a test recording block by block: a melody of harmonic tones with pauses, hiss and clicks."""
     rng = np.random.default_rng(seed)
-    with soundfile.SoundFile(path, "w", rate, channels, subtype, format="RF64" if seconds > 7200 else "WAV") as file:
+    wav = "RF64" if seconds > 7200 else "WAV"
+    kind = "FLAC" if path.suffix == ".flac" else wav
+    with soundfile.SoundFile(path, "w", rate, channels, subtype, format=kind) as file:
         for start in range(0, round(seconds * rate), rate):
             time_ = (start + np.arange(min(rate, round(seconds * rate) - start))) / rate
             pitch = 110 * 2 ** (rng.integers(0, 25) / 12)

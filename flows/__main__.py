@@ -1,15 +1,17 @@
 """``python -m flows SRC DST``: restore an archive from a terminal.
 
 Exit status: 0 if every file is done, 1 if some are not, 2 for wrong use, 3 if the quality plan refused some and all
-others are done; 130 and 143 after Ctrl-C and SIGTERM.
+others are done; 130 and 143 after Ctrl-C and SIGTERM, which end a watch with 0.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import signal
 import sys
+import threading
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import asdict
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
     from flows.outcome import Summary
     from flows.settings import Archive
 
+_SETTLE_SECONDS = 30.0  # of a watch that is not told another time
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the flow, print its summary, and return the exit status."""
@@ -31,14 +35,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     add_options(parser)
     parser.add_argument("--json", action="store_true", help="print the summary as JSON")
+    parser.add_argument("--watch", action="store_true", help="go on, and restore what comes in, until told to end")
+    parser.add_argument("--every", metavar="SECONDS", type=float, default=30.0, help="look so often (with --watch)")
     options = parser.parse_args(arguments)
+    if options.watch and options.settle_seconds is None:
+        options.settle_seconds = _SETTLE_SECONDS
     prepare()
-    from audiorestore.errors import AudioRestoreError, printable
+    from audiorestore.errors import AudioRestoreError, ConfigError, printable
 
     begun = False
     try:
+        if not 0 < options.every < math.inf:
+            raise ConfigError(f"--every: expected a number of seconds above 0, found {options.every:g}")
         archive = archive_of(options)
         begun = True
+        if options.watch:
+            return _watch(archive, options)
         summary = _run(archive)
     except AudioRestoreError as error:
         print(f"error: {printable(str(error))}", file=sys.stderr)
@@ -46,8 +58,36 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("stopped; the same command goes on from here", file=sys.stderr)
         return 130
-    print(json.dumps(asdict(summary), indent=2) if options.json else "\n".join(summary.lines()))
+    _print(summary, as_json=options.json)
     return 0 if summary.good else 3 if summary.complete else 1
+
+
+def _print(summary: Summary, *, as_json: bool, indent: int | None = 2) -> None:
+    print(json.dumps(asdict(summary), indent=indent) if as_json else "\n".join(summary.lines()), flush=True)
+
+
+def _watch(archive: Archive, options: argparse.Namespace) -> int:
+    """Restore what comes in until Ctrl-C or SIGTERM, which here are the way to end."""
+    from audiorestore.audio.urls import scrubbed
+    from audiorestore.errors import printable
+    from flows import work
+    from flows.watch import watch
+
+    def report(error: Exception) -> None:
+        words = printable(scrubbed(" ".join(str(error).split())))
+        print(f"error: {type(error).__name__}: {words}; tried again", file=sys.stderr, flush=True)
+
+    try:
+        watch(
+            lambda: work.look(archive),
+            lambda: _print(_run(archive), as_json=options.json, indent=None),
+            report,
+            threading.Event().wait,
+            every_seconds=options.every,
+        )
+    except (KeyboardInterrupt, SystemExit):
+        print("stopped; the same command goes on from here", file=sys.stderr)
+    return 0
 
 
 def _run(archive: Archive) -> Summary:

@@ -10,20 +10,21 @@ import hashlib
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
-from audiorestore.audio.cache import Cache
 from audiorestore.audio.naming import QUARANTINE
-from audiorestore.audio.remote import Remote, RemoteFile, connect
+from audiorestore.audio.remote import connect
 from audiorestore.audio.urls import is_url
 from audiorestore.errors import FileError, InputError, OutputError
 from audiorestore.jobs import Job
+from audiorestore.records.copies import bring, copied, publish_folder
 from audiorestore.records.ledger import FOLDER, Done, Ledger, Row
-from audiorestore.records.record import quarantine_path, record_path
+from audiorestore.records.record import quarantine_path
 from audiorestore.records.shelf import Distant, Folder, Shelf
-from flows.settings import Archive, cache_folder
+from audiorestore.restoration.resume import RESUME_SUFFIX
+from flows.settings import Archive
 
 
 def picture_of(result: Path) -> Path:
@@ -73,6 +74,8 @@ class Desk:
                 raise type(error)(
                     self._address(Path(error.path), row, source), expected=error.expected, found=error.found
                 ) from error
+            if self._destination is not None:  # all has come to its end, and nothing is to be continued
+                shutil.rmtree(folder, ignore_errors=True)
 
     def named(self, row: Row) -> str:
         """Return the path or URL of a source."""
@@ -90,6 +93,29 @@ class Desk:
             address = self._destination.address(row.output)
             raise OutputError(address, expected="a free name (or force)", found="an existing file")
 
+    @contextmanager
+    def kept(self, row: Row, output: Path, residual: Path | None) -> Iterator[tuple[Path, Path | None]]:
+        """Give the paths of a result, and of what was removed, that stand at the destination already."""
+        if isinstance(self._archive.destination, Path):
+            yield self._archive.destination / output, None if residual is None else self._archive.destination / residual
+            return
+        folder = self._kept_folder(row)
+        yield self._brought(output, folder), None if residual is None else self._brought(residual, folder)
+
+    def is_gone(self, row: Row, ledger: Ledger) -> bool:
+        """Tell whether a source of this archive is not there any more; no, where that cannot be known."""
+        if ledger.source_of_run(row.run) != str(self._archive.source):
+            return False  # several archives may have their results in one place
+        if self._source is not None:
+            return self._source.file(row.source) is None
+        try:
+            self._archive.source_of(row.source).lstat()
+        except (FileNotFoundError, NotADirectoryError):
+            return True
+        except OSError:
+            return False
+        return False
+
     def publish(self, row: Row) -> None:
         """Bring to the destination what was made, the record last.
 
@@ -98,11 +124,7 @@ class Desk:
         """
         if self._destination is None:
             return
-        folder = self._folder(row)
-        made = sorted(path for path in folder.rglob("*") if path.is_file())
-        records = [path for path in made if path in {record_path(other) for other in made}]
-        for path in (*(path for path in made if path not in records), *records):
-            self._destination.publish(path, path.relative_to(folder).as_posix())
+        publish_folder(self._folder(row), self._destination)
 
     def settled(self, row: Row, done: Done, *, refused: bool) -> Done:
         """Return what a row is to say of a finished file: of what is at a URL, its version there."""
@@ -122,7 +144,21 @@ class Desk:
     def clear(self, row: Row) -> None:
         """Remove what is left here of a result for a URL."""
         if self._destination is not None:
-            shutil.rmtree(self._folder(row), ignore_errors=True)
+            shutil.rmtree(self._kept_folder(row), ignore_errors=True)
+            for path in self._folder(row).rglob("*"):
+                if path.is_file() and path.suffix != RESUME_SUFFIX:  # there the work goes on
+                    path.unlink(missing_ok=True)
+            _remove_empty(self._folder(row))
+
+    def _kept_folder(self, row: Row) -> Path:
+        return self._folder(row).with_suffix(".kept")
+
+    def _brought(self, name: Path, folder: Path) -> Path:
+        assert self._destination is not None
+        path = bring(self._destination, name.as_posix(), folder)
+        if path is None:
+            raise InputError(self._destination.address(name.as_posix()), expected="a result", found="nothing")
+        return path
 
     def _folder(self, row: Row) -> Path:
         if isinstance(self._archive.destination, Path):
@@ -142,24 +178,17 @@ class Desk:
         """Give a copy of a source, as it was when the run was planned."""
         assert self._source is not None
         remote, name = self._source, row.source
-        cache = Cache(cache_folder(), int(self._archive.config.cache_gb * 1e9))
         found = remote.file(name)
         if found is None or (found.size, found.version) != (row.size, row.mtime_ns):
             raise InputError(
                 remote.address(name), expected="a source that stays as it is", found="another than the search has found"
             )
-        with cache.held(
-            _key(remote, found), Path(name).name, found.size, lambda part: _fetch(remote, found, part)
-        ) as path:
+        with copied(remote, found, cache_gb=self._archive.config.cache_gb) as path:
             yield path
 
 
-def _fetch(remote: Remote, file: RemoteFile, part: Path) -> None:
-    remote.fetch(file, part)
-    if file.mtime_ns is not None:
-        os.utime(part, ns=(file.mtime_ns, file.mtime_ns))
-
-
-def _key(remote: Remote, file: RemoteFile) -> str:
-    text = f"{remote.address(file.name)}\n{file.size}\n{file.version}"
-    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:32]
+def _remove_empty(folder: Path) -> None:
+    """Remove a folder and those below it, but for what has files."""
+    for path in (*sorted(folder.rglob("*"), reverse=True), folder):
+        with suppress(OSError):
+            path.rmdir()

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from flows.settings import Archive
 
 # Options that stand for a setting: of the batch, and of what is done to each recording.
-_SETTINGS = ("device", "residual", "pictures", "force", "recheck", "retry_refused")
+_SETTINGS = ("device", "residual", "pictures", "force", "recheck", "retry_refused", "settle_seconds")
 _RESTORE_SETTINGS = {"strength": "strength_db"}
 
 
@@ -22,6 +22,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", metavar="DEVICE", help="auto, cpu, cuda or cuda:N")
     parser.add_argument("--strength", metavar="DB", type=float, help="most by which anything is reduced, in dB")
     parser.add_argument("--state", metavar="DIR", help="folder of the ledger, if it is not to be in DST")
+    parser.add_argument(
+        "--settle",
+        metavar="SECONDS",
+        dest="settle_seconds",
+        type=float,
+        help="take a recording only after it has not changed for so long",
+    )
     switch = argparse.BooleanOptionalAction
     parser.add_argument("--residual", action=switch, help="also write what was removed")
     parser.add_argument("--pictures", action=switch, help="also draw spectrograms before and after")

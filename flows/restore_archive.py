@@ -9,25 +9,42 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, TypeVar
+from dataclasses import replace
+from functools import partial
+from inspect import signature
+from typing import Annotated, Any, Protocol, TypeVar
 
-from prefect import flow, task
+from prefect import Flow, task
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.futures import PrefectFuture
 from prefect.logging import get_run_logger
 from prefect.states import Completed, Failed
-from prefect.task_runners import ThreadPoolTaskRunner
+from prefect.task_runners import TaskRunner
+from pydantic import Field
 
+from audiorestore.audio.urls import Url, is_url
 from audiorestore.config import to_mapping
 from audiorestore.errors import AudioRestoreError
 from flows import work
+from flows.crew import crew_of, manned
 from flows.outcome import BatchResult, Plan, Summary
+from flows.runners import runner_of, submitting
 from flows.settings import Archive
+from flows.shards import Runs, ServerRuns, Shard, begun, shard_config
 from flows.work import Pace
 
 T = TypeVar("T")
+
+T_co = TypeVar("T_co", covariant=True)
+
+
+class _Future(Protocol[T_co]):
+    def result(self) -> T_co:
+        """Wait for it."""
+        ...
+
 
 COMPLETED_WITH_FAILURES = "Completed with failures"
 COMPLETED_WITH_REFUSALS = "Completed with refusals"
@@ -46,9 +63,27 @@ class TooManyFailuresError(AudioRestoreError):
         return type(self), (self.summary,)
 
 
-@flow(name="restore-archive", flow_run_name="{source}", persist_result=False)
+# A path, or a URL without user, password and query. The server holds parameters to it before it writes them down.
+Place = Annotated[
+    str,
+    Field(pattern=r"^(/[\s\S]*|[^:]*(:([^/]|/[^/])[\s\S]*)?|[A-Za-z][A-Za-z0-9+.-]*://[^@/?#]+(/[^?#]*)?)$"),
+]
+
+
+class _DiscreetFlow(Flow[..., State[Any]]):
+    """A flow whose run is entered on the server only after its places are known to hold no secrets."""
+
+    def __call__(self, *arguments: Any, **options: Any) -> Any:
+        given = {**dict(zip(signature(self.fn).parameters, arguments, strict=False)), **options}
+        for text in (given.get("source"), given.get("destination")):
+            if isinstance(text, str) and is_url(text):
+                Url.parse(text)
+        return super().__call__(*arguments, **options)
+
+
+@partial(_DiscreetFlow, name="restore-archive", flow_run_name="{source}", persist_result=False)
 def restore_archive(
-    source: str, destination: str, config: dict[str, Any] | None = None, state: str | None = None
+    source: Place, destination: Place, config: dict[str, Any] | None = None, state: str | None = None
 ) -> State[Any]:
     """Restore an archive: what the ledger does not know as done yet.
 
@@ -70,10 +105,9 @@ def restore_archive(
         f"run {plan.run}: {plan.found} files found, {plan.unchanged} done before, {plan.refused} refused before, "
         f"{plan.pending} to do, {plan.held} in work elsewhere"
     )
-    runner: ThreadPoolTaskRunner[Any] = ThreadPoolTaskRunner(max_workers=archive.config.threads)
-    with runner:
+    with manned(archive.config), runner_of(archive.config) as runner:
         try:
-            result = _restore(archive, plan, runner)
+            result = _sharded(archive, plan, ServerRuns()) if archive.config.shards else _restore(archive, plan, runner)
             _verify(archive, plan, runner)
         except BaseException:  # a cancelled run too; before the runner waits for its tasks
             work.stop(archive, plan.run)
@@ -102,7 +136,7 @@ def plan_archive(archive: Archive) -> Plan:
 @task(name="restore", cache_policy=NO_CACHE, persist_result=False)
 def restore_files(archive: Archive, run: int, names: tuple[str, ...]) -> BatchResult:
     """Restore some files; one that fails costs a line in the log and its row in the ledger."""
-    return work.restore_batch(archive, run, names, get_run_logger().warning)
+    return crew_of(archive.config).restore(archive, run, names, get_run_logger().warning)
 
 
 @task(name="verify", cache_policy=NO_CACHE, persist_result=False)
@@ -148,12 +182,13 @@ def publish(summary: Summary, table: list[dict[str, Any]]) -> None:
         )
 
 
-def _restore(archive: Archive, plan: Plan, runner: ThreadPoolTaskRunner[Any]) -> BatchResult:
+def _restore(archive: Archive, plan: Plan, runner: TaskRunner[Any]) -> BatchResult:
     pace, total = Pace(), BatchResult()
     tasks = work.batches(work.todo(archive, plan.run), archive.config, pace)
 
     def submit(names: tuple[str, ...]) -> PrefectFuture[BatchResult]:
-        return runner.submit(restore_files, {"archive": archive, "run": plan.run, "names": names})
+        with submitting(archive.config):
+            return runner.submit(restore_files, {"archive": archive, "run": plan.run, "names": names})
 
     for result in _windowed(submit, tasks, archive.config.window):
         pace.add(result)
@@ -161,7 +196,25 @@ def _restore(archive: Archive, plan: Plan, runner: ThreadPoolTaskRunner[Any]) ->
     return total
 
 
-def _verify(archive: Archive, plan: Plan, runner: ThreadPoolTaskRunner[Any]) -> None:
+def _sharded(archive: Archive, plan: Plan, runs: Runs) -> BatchResult:
+    """Restore in runs of their own; what those that crashed have left is for the next run of the archive."""
+    config = archive.config
+    pace, total = Pace(), BatchResult()
+    shards = work.batches(work.todo(archive, plan.run), replace(config, **shard_config(config)), pace)
+    # Where a shard is done, it is done by the process itself.
+    inner = parameters(replace(archive, config=replace(config, shards="")))
+    with begun(runs) as begin:
+
+        def submit(names: tuple[str, ...]) -> Shard:
+            return begin(config.shards, {**inner, "run": plan.run, "names": list(names)})
+
+        for result in _windowed(submit, shards, config.window):
+            pace.add(result)
+            total += result
+    return total
+
+
+def _verify(archive: Archive, plan: Plan, runner: TaskRunner[Any]) -> None:
     tasks = work.batches(work.to_verify(archive, plan.run), archive.config, Pace())
 
     def submit(names: tuple[str, ...]) -> PrefectFuture[int]:
@@ -171,10 +224,10 @@ def _verify(archive: Archive, plan: Plan, runner: ThreadPoolTaskRunner[Any]) -> 
 
 
 def _windowed(
-    submit: Callable[[tuple[str, ...]], PrefectFuture[T]], tasks: Iterable[tuple[str, ...]], size: int
+    submit: Callable[[tuple[str, ...]], _Future[T]], tasks: Iterable[tuple[str, ...]], size: int
 ) -> Iterator[T]:
     """Yield the results of tasks in their order, with no more than ``size`` submitted and not yet waited for."""
-    waiting: deque[PrefectFuture[T]] = deque()
+    waiting: deque[_Future[T]] = deque()
     for names in tasks:
         waiting.append(submit(names))
         if len(waiting) >= size:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,12 +10,16 @@ from typing import Any, Literal, Self
 
 from audiorestore.audio.urls import Url, is_url
 from audiorestore.config import find_config, from_mapping, load_config
+from audiorestore.records.home import home_of
 from audiorestore.restoration.pipeline import RestorationConfig
+from audiorestore.restoration.restorer import cores, devices_of
 
 # Each file in work takes memory of its own.
 _MOST_FILES_AT_ONCE = 8
 # Each one more costs the client memory and the server's event queue room.
 _MOST_TASKS_AT_ONCE = 32
+# How many workers there are is not known here.
+_SHARDS_AT_ONCE = 8
 
 
 @dataclass(frozen=True)
@@ -26,22 +28,33 @@ class BatchConfig:
 
     Args:
         restore: what to do to each recording.
-        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``, or several of them with commas between; each gets a process
+            of its own, with the network once in it. ``auto`` and ``cuda`` are all GPUs.
         residual: also write what was removed, as ``NAME.residual.wav``.
         pictures: also draw spectrograms before and after, as ``NAME.png``.
         force: do everything again, and replace results, whoever wrote them.
         recheck: read the results of earlier runs again too, and compare their hashes.
         retry_refused: do again what the quality plan has refused.
-        concurrency: files in work at a time; ``auto`` is one for each core, as a short file keeps only one busy.
+        concurrency: files in work at a time on each device; ``auto`` is one for each core, as a short file keeps only
+            one busy, and at most 8.
         files_per_task, seconds_per_task: a task ends after as many files, or about as many seconds of work; a file
             that takes longer alone is a task of its own.
+        runner: what runs the tasks: ``threads`` of the flow, or a ``dask`` or ``ray`` cluster (extras).
+        runner_options: what the task runner of Prefect's integration is made with: ``address``, ``cluster_kwargs`` ...
+        task_options: what each task is submitted with: Dask's annotations (``resources``), Ray's remote options
+            (``num_gpus``, ``max_calls``).
+        shards: a deployment of the flow ``restore-shard``: tasks are then runs of it, of about ``shard_minutes`` each,
+            on the workers of its pool (`flows.shards`). Without it all is done by the flow's own process.
         in_flight: tasks handed to Prefect at a time; ``auto`` is two for each file in work, and at most 32. More make
             tasks that are cut before it is known how fast the work goes.
         allowed_failures: share of files that may fail before the run itself counts as failed.
         retries: how often a file is tried again when disk or network stumble; retry_seconds: first wait before
             that, doubled each time.
         lease_seconds: a process that is not heard of for so long has lost its file to the next run.
+        hang_seconds: a file of which there is no sign of life for so long is cut off: its process is ended.
         max_crashes: a file in which as many processes died, one after the other, is given up.
+        settle_seconds: a recording is taken only after looks at the source have found it as it is for so long; 0 takes
+            what the first look finds.
         cache_gb: how much disk copies of sources at a URL may take, in 10^9 bytes; those in work stay in any case.
     """
 
@@ -55,45 +68,69 @@ class BatchConfig:
     concurrency: int | Literal["auto"] = "auto"
     files_per_task: int = 64
     seconds_per_task: float = 120.0
+    runner: Literal["threads", "dask", "ray"] = "threads"
+    runner_options: dict[str, Any] = field(default_factory=dict, hash=False)
+    task_options: dict[str, Any] = field(default_factory=dict, hash=False)
+    shards: str = ""
+    shard_minutes: float = 15.0
     in_flight: int | Literal["auto"] = "auto"
     allowed_failures: float = 0.05
     retries: int = 2
     retry_seconds: float = 1.0
     lease_seconds: float = 120.0
+    hang_seconds: float = 3600.0
     max_crashes: int = 5
+    settle_seconds: float = 0.0
     cache_gb: float = 20.0
 
     def __post_init__(self) -> None:
         whole = {
-            "concurrency": self.threads,
-            "in_flight": self.window,
+            "concurrency": self.lanes,
+            "in_flight": 1 if self.in_flight == "auto" else self.in_flight,
             "files_per_task": self.files_per_task,
             "max_crashes": self.max_crashes,
         }
-        for name, value in whole.items():
-            if value < 1:
-                raise ValueError(f"{name}: expected 1 or more, found {value}")
-        for name, seconds in {"seconds_per_task": self.seconds_per_task, "lease_seconds": self.lease_seconds}.items():
-            if not seconds > 0:
-                raise ValueError(f"{name}: expected more than 0, found {seconds}")
+        for name, number in whole.items():
+            if number < 1:
+                raise ValueError(f"{name}: expected 1 or more, found {number}")
+        for name in ("seconds_per_task", "shard_minutes", "lease_seconds", "hang_seconds"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name}: expected more than 0, found {getattr(self, name)}")
         if self.retries < 0 or not self.retry_seconds >= 0:
             raise ValueError("retries and retry_seconds: expected 0 or more")
-        if not 0 <= self.cache_gb < math.inf:
-            raise ValueError(f"cache_gb: expected a number from 0 up, found {self.cache_gb}")
+        if self.runner == "threads" and (self.runner_options or self.task_options):
+            raise ValueError("runner_options and task_options: expected with runner dask or ray, found with threads")
+        for name, value in {"cache_gb": self.cache_gb, "settle_seconds": self.settle_seconds}.items():
+            if not 0 <= value < math.inf:
+                raise ValueError(f"{name}: expected a number from 0 up, found {value}")
         if not 0 <= self.allowed_failures <= 1:
             raise ValueError(f"allowed_failures: expected 0 to 1, found {self.allowed_failures}")
 
     @property
+    def lanes(self) -> int:
+        """Files in work at a time on each device."""
+        return min(cores(), _MOST_FILES_AT_ONCE) if self.concurrency == "auto" else self.concurrency
+
+    @property
+    def stations(self) -> tuple[str, ...]:
+        """The devices of this machine, one for each process.
+
+        Raises:
+            DependencyError: there is no such device here.
+        """
+        return devices_of(self.device)
+
+    @property
     def threads(self) -> int:
-        """Files in work at a time."""
-        if self.concurrency == "auto":
-            return min(os.cpu_count() or 1, _MOST_FILES_AT_ONCE)
-        return self.concurrency
+        """Files in work at a time on this machine."""
+        return self.lanes * len(self.stations)
 
     @property
     def window(self) -> int:
         """Tasks handed over at a time."""
-        return min(2 * self.threads, _MOST_TASKS_AT_ONCE) if self.in_flight == "auto" else self.in_flight
+        if self.in_flight != "auto":
+            return self.in_flight
+        return _SHARDS_AT_ONCE if self.shards else min(2 * self.threads, _MOST_TASKS_AT_ONCE)
 
 
 @dataclass(frozen=True)
@@ -140,24 +177,12 @@ class Archive:
         """The folder that the ledger is in."""
         if self.state is not None:
             return self.state
-        if isinstance(self.destination, Path):
-            return self.destination
-        key = hashlib.sha256(os.fsencode(f"{self.source}\n{self.destination}")).hexdigest()[:16]
-        return _user_folder("XDG_DATA_HOME", ".local/share") / key
+        return home_of(self.source, self.destination)
 
     def source_of(self, name: str) -> Path:
         """Return the path of a source in a folder from its name in the ledger."""
         assert isinstance(self.source, Path)
         return self.source / name if self.source.is_dir() else self.source
-
-
-def cache_folder() -> Path:
-    """Return where copies of sources at URLs are kept."""
-    return _user_folder("XDG_CACHE_HOME", ".cache")
-
-
-def _user_folder(variable: str, default: str) -> Path:
-    return Path(os.environ.get(variable) or Path.home() / default) / "audiorestore"
 
 
 def _place(text: str) -> Path | Url:

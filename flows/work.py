@@ -10,7 +10,7 @@ import json
 import os
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,8 +24,9 @@ from audiorestore.errors import ConfigError, FileError, InputError, OutputError,
 from audiorestore.records.lease import Owner
 from audiorestore.records.ledger import FOLDER, Found, Row, Status
 from audiorestore.records.record import residual_path
+from audiorestore.restoration.restorer import devices_of
 from flows.desk import ledger_of
-from flows.one_file import Report, Worker, loaded_restorer, recipe_of_batch, remove_parts
+from flows.one_file import Report, Worker, model_hash, recipe_of_batch, remove_parts
 from flows.outcome import BatchResult, Failure, Plan, Summary
 from flows.settings import Archive, BatchConfig
 
@@ -54,7 +55,7 @@ class Pace:
 
 
 def check(archive: Archive) -> None:
-    """Find out what is wrong with a batch as a whole before anything is begun, and load the network.
+    """Find out what is wrong with a batch as a whole before anything is begun.
 
     Raises:
         InputError: there is no such source. ConfigError: the destination cannot be one. OutputError: it is read-only.
@@ -76,7 +77,9 @@ def check(archive: Archive) -> None:
             _check_other(archive.destination, archive.source)
     if archive.home != archive.destination:
         _check_folder(archive.home)
-    loaded_restorer(archive.config.restore, archive.config.device)
+    model_hash(archive.config.restore)
+    if archive.config.restore.uses_network and not archive.config.shards:
+        devices_of(archive.config.device)
 
 
 def _check_url(destination: Url) -> None:
@@ -113,7 +116,11 @@ def plan(archive: Archive) -> Plan:
     config = archive.config
     with ledger_of(archive, listed=True) as ledger:
         found, problems = _find(archive)
-        run = ledger.start_run(str(archive.source) if isinstance(archive.source, Url) else archive.source)
+        if config.settle_seconds:
+            ledger.sight((item.source, item.size, item.mtime_ns) for item in found)
+            unsettled = ledger.unsettled(config.settle_seconds)
+            found = [item for item in found if item.source not in unsettled]
+        run = ledger.start_run(_text(archive.source), _text(archive.destination))
         planned = ledger.plan(
             run,
             found,
@@ -125,6 +132,22 @@ def plan(archive: Archive) -> Plan:
             on_stale=lambda row: remove_parts(archive, row),
         )
     return Plan(run, planned.found, planned.unchanged, planned.refused, planned.pending, planned.held, problems)
+
+
+def look(archive: Archive) -> int:
+    """Look at the source, and return how many recordings are new or changed there and have settled.
+
+    Raises:
+        InputError: a URL cannot be listed.
+    """
+    states, found, _ = _search(archive)
+    with ledger_of(archive) as ledger:
+        ledger.sight((os.fspath(item.relative), *states[item.path]) for item in found)
+        return ledger.settled(archive.config.settle_seconds)
+
+
+def _text(place: Path | Url) -> Path | str:
+    return str(place) if isinstance(place, Url) else place
 
 
 def todo(archive: Archive, run: int) -> list[tuple[str, int]]:
@@ -153,21 +176,34 @@ def batches(files: Iterable[tuple[str, int]], config: BatchConfig, pace: Pace) -
         yield tuple(names)
 
 
-def restore_batch(archive: Archive, run: int, names: Sequence[str], report: Report) -> BatchResult:
-    """Restore some files, one after the other; whatever is wrong with one of them, the others are done.
+def restore_batch(
+    archive: Archive,
+    run: int,
+    names: Sequence[str],
+    report: Report,
+    *,
+    alive: Report = lambda name: None,
+    ended: Callable[[str, BatchResult], None] = lambda name, result: None,
+) -> BatchResult:
+    """Restore some files in this process, one after the other; whatever is wrong with one of them, the others are done.
 
     Args:
         archive: the batch.
         run: number of the run.
         names: sources, as in the ledger.
         report: takes a line for each file that fails.
+        alive: takes the name of the file that is begun, and now and then as it goes on.
+        ended: takes the name of each file that has come to its end, and what came of it.
     """
     started, result = time.monotonic(), BatchResult()
     owner = Owner.here()
     with ledger_of(archive) as ledger, _kept_leases(archive, owner):
-        worker = Worker(archive, run, ledger, owner, report)
+        worker = Worker(archive, run, ledger, owner, report, alive)
         for name in names:
-            result += worker.restore(name)
+            alive(name)
+            one = worker.restore(name)
+            ended(name, one)
+            result += one
     return replace(result, seconds=time.monotonic() - started)
 
 
@@ -218,30 +254,33 @@ def table(archive: Archive, run: int, limit: int) -> list[dict[str, Any]]:
 
 def _find(archive: Archive) -> tuple[list[Found], tuple[str, ...]]:
     """Return the sources and where their results go, and a line for each that could not be looked at or named."""
-    states, found, problems = (
-        _find_at(archive, archive.source) if isinstance(archive.source, Url) else _find_in(archive)
-    )
+    states, found, problems = _search(archive)
     # Where names are told apart by trying, in the folder of results; of a URL that would be its own server's matter.
     folder = archive.destination if isinstance(archive.destination, Path) else archive.home / "results"
     outputs = plan_outputs(found, folder)
     relative = {item.path: item.relative for item in found}
+    start = len(os.fspath(folder / "x")) - 1
     entered = []
     for planned in outputs.files:
-        output = planned.result.relative_to(folder)
         size, version = states[planned.source]
         entered.append(
             Found(
                 source=os.fspath(relative[planned.source]),
                 size=size,
                 mtime_ns=version,
-                output=os.fspath(output),
-                residual=os.fspath(residual_path(output)) if archive.config.residual else None,
+                output=os.fspath(planned.result)[start:],
+                residual=os.fspath(residual_path(planned.result))[start:] if archive.config.residual else None,
             )
         )
     return entered, tuple(str(problem) for problem in (*problems, *outputs.problems))
 
 
 _States = dict[Path, tuple[int, int]]  # size, and time or version, of each source
+
+
+def _search(archive: Archive) -> tuple[_States, list[FoundFile], list[FileError]]:
+    """Return what is in the source: sizes and times, places, and what could not be looked at."""
+    return _find_at(archive, archive.source) if isinstance(archive.source, Url) else _find_in(archive)
 
 
 def _find_in(archive: Archive) -> tuple[_States, list[FoundFile], list[FileError]]:

@@ -175,13 +175,13 @@ def test_restored_and_residual_are_the_source(tmp_path: Path, tape: Path, model:
 
 def test_options_override_the_preset(tmp_path: Path, tape: Path) -> None:
     preset = tmp_path / "mine.yaml"
-    preset.write_text("strength_db: 7\noverflow: float\nchunks: {batch: 3}\n")
+    preset.write_text("strength_db: 7\noverflow: float\nchunks: {batch_seconds: 3}\n")
     out = tmp_path / "out"
     done = run("restore", tape, "-o", out, "--config", preset, "--strength", 5, "--no-denoise", "--no-dehum")
     assert done.exit_code == ExitCode.OK, done.output
     config = Record.read(record_path(out / "tape.wav")).config
     expected = RestorationConfig(strength_db=5, overflow="float", denoise=False, dehum=False)
-    assert config == {**to_mapping(expected), "chunks": {**to_mapping(expected.chunks), "batch": 3}}
+    assert config == {**to_mapping(expected), "chunks": {**to_mapping(expected.chunks), "batch_seconds": 3}}
 
 
 def test_strength_zero_leaves_every_sample(tmp_path: Path, tape: Path) -> None:

@@ -77,7 +77,11 @@ def calls(document: Path, program: str) -> list[list[str]]:
 def options_of(command: str) -> frozenset[str]:
     """Return the options that a command knows; those of the flow are read from its own help."""
     if command != "batch":
-        return frozenset(name for item in COMMANDS[command].params for name in (*item.opts, *item.secondary_opts))
+        found = COMMANDS
+        for word in command.split():
+            known = found[word]
+            found = getattr(known, "commands", {})
+        return frozenset(name for item in known.params for name in (*item.opts, *item.secondary_opts))
     run = subprocess.run(
         [sys.executable, "-m", "flows", "--help"], cwd=ROOT, capture_output=True, text=True, check=True
     )
@@ -98,6 +102,9 @@ def test_commands_and_options_exist(document: Path, call: list[str]) -> None:
         return
     command, *rest = words
     assert command in COMMANDS, f"{document}: audiorestore {command}"
+    if rest and (below := getattr(COMMANDS[command], "commands", None)):
+        assert rest[0] in below, f"{document}: audiorestore {command} {rest[0]}"
+        command, *rest = f"{command} {rest[0]}", *rest[1:]
     unknown = [word for word in rest if word.startswith("-") and word.split("=")[0] not in options_of(command)]
     assert not unknown, f"{document}: audiorestore {command} {unknown}"
 

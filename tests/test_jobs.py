@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,14 +18,14 @@ from torch import Tensor
 
 from audiorestore.audio import partfile
 from audiorestore.audio.files import FileSource
-from audiorestore.audio.signal import Audio, blocks
+from audiorestore.audio.signal import Audio
 from audiorestore.errors import InputError, OutputError
 from audiorestore.jobs import Job, make_restorer, run_job
 from audiorestore.models.checkpoint import Checkpoint
 from audiorestore.quality.gates import Limit, QcPlan
 from audiorestore.records.record import Record, record_path, residual_path
-from audiorestore.restoration.pipeline import Limited, RestorationConfig, ahead, analyse, restored
-from audiorestore.restoration.restorer import ChunkConfig, Restorer
+from audiorestore.restoration.pipeline import Limited, RestorationConfig, analyse, restored, streamed
+from audiorestore.restoration.restorer import ChunkConfig, Restorer, cores
 from tests.conftest import noise, tone
 
 RATE = 16_000
@@ -189,18 +191,34 @@ def test_a_dropout_is_mended_and_told_of(tmp_path: Path) -> None:
     assert {stage.name for stage in record.stages if stage.applied} == {"degap", "limit"}
 
 
-def test_working_ahead_keeps_order_and_passes_errors_on() -> None:
-    source = Audio(noise(1, 1000), RATE)
-    assert torch.equal(torch.cat(list(ahead(blocks(source, 64))), dim=1), source.samples)
+class Slow(Audio):
+    """Sound whose pieces take the longer the earlier they are; counts how many are read at a time."""
 
-    def broken() -> object:
-        yield source.samples
-        raise InputError("x.wav", expected="sound", found="an end")
+    lock, now, most = threading.Lock(), 0, 0
 
-    taken = ahead(broken())
-    assert torch.equal(next(taken), source.samples)
+    def read(self, start: int, stop: int) -> Tensor:
+        with self.lock:
+            type(self).now += 1
+            type(self).most = max(self.most, self.now)
+        time.sleep(0.02 * (1 - start / self.n_samples))
+        with self.lock:
+            type(self).now -= 1
+        if self.samples[0, start:stop].isnan().any():
+            raise InputError("x.wav", expected="sound", found="an end")
+        return super().read(start, stop)
+
+
+def test_working_ahead_keeps_order_is_bounded_and_passes_errors_on() -> None:
+    source = Slow(noise(1, 35 * RATE), RATE)
+    config = replace(CONFIG, denoise=False)
+    assert torch.equal(torch.cat(list(streamed(source, config, None)), dim=1), source.samples)
+    assert 1 < Slow.most <= cores()
+    source.samples[0, 25 * RATE] = torch.nan
+    pieces = streamed(source, config, None)
+    assert torch.equal(next(pieces), source.samples[:, : 10 * RATE])
     with pytest.raises(InputError, match="found an end"):
-        next(taken)
+        list(pieces)
+    assert Slow.now == 0
 
 
 def test_a_record_of_another_kind_is_refused(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
     ("audiorestore.training", "audiorestore.restoration"),
     ("audiorestore.records", "audiorestore.report"),
     ("audiorestore.jobs",),
-    ("audiorestore.doctor", "audiorestore.replay"),
+    ("audiorestore.distant", "audiorestore.doctor", "audiorestore.replay"),
     ("audiorestore.cli", "flows"),
     ("audiorestore.__main__",),
 )
@@ -35,6 +35,7 @@ DOORS = {
     "rich": {"audiorestore.cli", "flows"},
     "prefect": {"flows"},
     "paramiko": {"audiorestore.audio.remote"},
+    "pyarrow": {"audiorestore.records.export"},
 }
 
 Imports = dict[str, set[str]]

@@ -130,32 +130,6 @@ def test_native_ratio(rate: int, expected: str) -> None:
     assert str(native_ratio(rate, 48_000)) == expected
 
 
-def test_out_of_memory_halves_the_batch_and_goes_on(
-    tiny_checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A stand-in device that holds three rows at a time."""
-    restorer = Restorer(tiny_checkpoint, device="cpu", config=ChunkConfig(batch=16, precision="float32"))
-    run = restorer._run
-    seen: list[int] = []
-
-    def small_device(rows: Tensor, *rest: object) -> Tensor:
-        seen.append(len(rows))
-        if len(rows) > 3:
-            raise torch.OutOfMemoryError("no room")
-        return run(rows, *rest)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(restorer, "_run", small_device)
-    spans = [noise(2, 4000, seed=seed) for seed in range(3)] + [noise(2, 3000)]
-    ratio = native_ratio(48_000, 48_000)
-    wanted = restorer.change(spans, ratio=ratio, level=0.1)
-    seen.clear()
-    monkeypatch.setattr(restorer, "_one_per_core", restorer._in_batches)
-    batched = restorer.change(spans, ratio=ratio, level=0.1)
-    assert seen == [6, 6, 4, 2, 2, 2, 2]  # 16, 8, 4 are too many; two rows fit; then the shorter span
-    for got, expected in zip(batched, wanted, strict=True):
-        torch.testing.assert_close(got, expected, atol=1e-5, rtol=0)
-
-
 def test_device_names() -> None:
     assert choose_device("cpu").type == "cpu"
     with pytest.raises(DependencyError, match="found 'gpu'"):

@@ -88,9 +88,10 @@ def plan_output(found: FoundFile, out: Path) -> Outputs:
 
 def _told_apart(plan: Sequence[Planned]) -> Outputs:
     """Set apart what would have the name of a source, or the same name as another result."""
-    sources = {_canonical(item.source) for item in plan}
-    results = [_canonical(item.result) for item in plan]
-    owners: dict[Path, list[Path]] = {}
+    canonical = _Canonical()
+    sources = {canonical.path(item.source) for item in plan}
+    results = [canonical.path(item.result) for item in plan]
+    owners: dict[str, list[Path]] = {}
     for item, result in zip(plan, results, strict=True):
         owners.setdefault(result, []).append(item.source)
     outputs, problems = [], []
@@ -105,9 +106,21 @@ def _told_apart(plan: Sequence[Planned]) -> Outputs:
     return Outputs(tuple(outputs), tuple(problems))
 
 
-def _canonical(path: Path) -> Path:
-    """Return the path without links and ``..``, whether it exists or not."""
-    return Path(os.path.realpath(path))
+class _Canonical:
+    """Paths without links and ``..``, whether they exist or not; each folder is looked up once."""
+
+    def __init__(self) -> None:
+        self._folders: dict[str, str] = {}
+
+    def path(self, path: Path) -> str:
+        """Return the path of a file."""
+        text = os.fspath(path)
+        folder, _, name = text.rpartition("/")
+        if not name or name in (".", "..") or path.is_symlink():
+            return os.path.realpath(text)
+        if folder not in self._folders:
+            self._folders[folder] = os.path.realpath(folder or ("/" if text.startswith("/") else "."))
+        return os.path.join(self._folders[folder], name)  # noqa: PTH118 - a path object costs more than the look-up
 
 
 class _Search:

@@ -35,7 +35,7 @@ def complain(message: str) -> None:
     messages().print(Text.assemble(("error: ", "bold red"), printable(message)), soft_wrap=True)
 
 
-def reason(error: Exception, path: Path) -> str:
+def reason(error: Exception, path: Path | str) -> str:
     """Return an error on one line, without the file name that stands beside it anyway."""
     if isinstance(error, FileError) and error.path == os.fspath(path):
         return f"expected {error.expected}, found {error.found}"

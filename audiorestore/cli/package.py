@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from audiorestore.cli.options import ForceOption, JsonOption
 from audiorestore.errors import ConfigError, InputError, printable
 
 if TYPE_CHECKING:
+    from audiorestore.audio.urls import Url
     from audiorestore.records.bag import Bag
     from audiorestore.records.package import BagProfile
 
@@ -54,7 +56,9 @@ class Packaging:
 
 
 def package(
-    folder: Annotated[Path, typer.Argument(help="Folder of restored files, as a batch leaves it.", metavar="FOLDER")],
+    place: Annotated[
+        str, typer.Argument(help="Folder or URL of restored files, as a batch leaves it.", metavar="FOLDER")
+    ],
     out: Annotated[
         Path | None, typer.Option("--output", "-o", help="The bag; without it, FOLDER.bag.", metavar="BAG")
     ] = None,
@@ -68,15 +72,44 @@ def package(
 
     What the quality plan refused stays out. Every file is compared with its record on the way.
     """
+    from audiorestore.audio.urls import Url, is_url
     from audiorestore.records.ledger import unfinished as count_unfinished
     from audiorestore.records.package import package_bag
 
+    if is_url(place):
+        chosen, info = _asked(profile, bag_info or [])
+        _tell(_package_url(Url.parse(place), out, chosen, info, unfinished=unfinished, force=force), as_json=as_json)
+        return
+    folder = Path(place)
     if not folder.is_dir():
         raise InputError(folder, expected="a folder", found="a file" if folder.exists() else "nothing")
     chosen, info = _asked(profile, bag_info or [])
     if not unfinished and (left := count_unfinished(folder)):
         raise InputError(folder, expected="a finished batch (or --unfinished)", found=f"{left} files without a result")
-    made = package_bag(folder, out, profile=chosen, info=info, force=force)
+    _tell(package_bag(folder, out, profile=chosen, info=info, force=force), as_json=as_json)
+
+
+def _package_url(
+    url: Url, out: Path | None, profile: BagProfile, info: dict[str, list[str]], *, unfinished: bool, force: bool
+) -> Bag:
+    """Make a bag here of results at a URL, which are fetched one at a time."""
+    from audiorestore.distant import results_at
+    from audiorestore.records.home import find_home
+    from audiorestore.records.ledger import unfinished as count_unfinished
+    from audiorestore.records.package import package_bag
+
+    if out is None:
+        raise ConfigError("package: expected --output for results at a URL, found none")
+    if not unfinished and (left := count_unfinished(find_home(url.text))):
+        raise InputError(
+            url.text, expected="a finished batch (or --unfinished)", found=f"{left} files without a result"
+        )
+    with tempfile.TemporaryDirectory(prefix="audiorestore-") as name:
+        folder = Path(name)
+        return package_bag(folder, out, results=results_at(url, folder), profile=profile, info=info, force=force)
+
+
+def _tell(made: Bag, *, as_json: bool) -> None:
     if as_json:
         print_json({"bag": made.path, "files": made.n_files, "bytes": made.size})
     else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -57,33 +58,44 @@ class Adviser:
         return advise(diagnose_file(source, None), self.config, fixed=self.fixed, auto=self.auto)
 
 
-def show_plans(adviser: Adviser, jobs: Sequence[Job], failed: Sequence[tuple[Path, str]], *, as_json: bool) -> None:
-    """Print what would be done to each recording, and why some cannot be used; nothing is written."""
-    plans: list[tuple[Path, Advice | None, str]] = [(path, None, error) for path, error in failed]
-    for job in jobs:
+def show_plans(
+    adviser: Adviser,
+    recordings: Sequence[tuple[str, AbstractContextManager[Job]]],
+    failed: Sequence[tuple[str, str]],
+    *,
+    as_json: bool,
+) -> None:
+    """Print what would be done to each recording, and why some cannot be used; nothing is written.
+
+    Args:
+        recordings: name of each, and what brings it here. failed: name of each, and the reason.
+    """
+    plans: list[tuple[str, Advice | None, str]] = [(name, None, error) for name, error in failed]
+    for name, at_hand in recordings:
         try:
-            plans.append((job.source, adviser.advice(job.source), ""))
+            with at_hand as job:
+                plans.append((name, adviser.advice(job.source), ""))
         except AudioRestoreError as error:
-            logger.debug("%s", job.source, exc_info=True)
-            plans.append((job.source, None, reason(error, job.source)))
+            logger.debug("%s", name, exc_info=True)
+            plans.append((name, None, reason(error, name)))
     if as_json:
         print_json({"files": [_plain(*item) for item in plans]})
     else:
         rows = [
-            (printable(str(path)), step.stage, "yes" if step.on else "no", step.task, step.why)
-            for path, advice, _ in plans
+            (printable(name), step.stage, "yes" if step.on else "no", step.task, step.why)
+            for name, advice, _ in plans
             if advice is not None
             for step in advice.steps
         ]
         print_table(COLUMNS, rows, left=COLUMNS)
-        print_notes((str(path), error) for path, _, error in plans if error)
-        found = ((path, advice.left) for path, advice, _ in plans if advice is not None and advice.left)
-        print_notes((str(path), f"found, not repaired: {', '.join(left)}") for path, left in found)
+        print_notes((name, error) for name, _, error in plans if error)
+        found = ((name, advice.left) for name, advice, _ in plans if advice is not None and advice.left)
+        print_notes((name, f"found, not repaired: {', '.join(left)}") for name, left in found)
     if any(error for _, _, error in plans):
         raise typer.Exit(ExitCode.FAILED)
 
 
-def _plain(path: Path, advice: Advice | None, error: str) -> dict[str, Any]:
+def _plain(name: str, advice: Advice | None, error: str) -> dict[str, Any]:
     from audiorestore.config import to_mapping
 
-    return {"source": path, "error": error or None, "plan": to_mapping(advice) if advice else None}
+    return {"source": name, "error": error or None, "plan": to_mapping(advice) if advice else None}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,11 +17,13 @@ if TYPE_CHECKING:
 
 
 def replay(
-    record: Annotated[Path, typer.Argument(help="Record of a restoration, NAME.restoration.json.", metavar="RECORD")],
+    record: Annotated[
+        str, typer.Argument(help="Record of a restoration, NAME.restoration.json; path or URL.", metavar="RECORD")
+    ],
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Keep the result under this name.", metavar="OUT")
     ] = None,
-    source: Annotated[Path | None, typer.Option(help="Where the source is now.", metavar="FILE")] = None,
+    source: Annotated[str | None, typer.Option(help="Where the source is now; path or URL.", metavar="FILE")] = None,
     model: Annotated[str | None, typer.Option(help="Where the checkpoint is now.", metavar="NAME")] = None,
     device: Annotated[str, typer.Option(help="cpu; cuda never promises the same bytes.", metavar="DEVICE")] = "cpu",
     anyway: Annotated[bool, typer.Option("--anyway", help="Go on in spite of other versions or device.")] = False,
@@ -31,9 +34,13 @@ def replay(
 
     Exit status: 0 the same bytes, 1 others, 2 not tried: source, checkpoint or versions are not those of the record.
     """
+    from audiorestore.distant import record_at_hand, source_at_hand
+    from audiorestore.records.record import Record
     from audiorestore.replay import replay as replay_record
 
-    done = replay_record(record, output=output, source=source, model=model, device=device, anyway=anyway, force=force)
+    with record_at_hand(record) as path, source_at_hand(Record.read(path), source) as found:
+        done = replay_record(path, output=output, source=found, model=model, device=device, anyway=anyway, force=force)
+    done = replace(done, record=record)
     _show(done, as_json=as_json)
     if not done.same:
         raise typer.Exit(ExitCode.FAILED)

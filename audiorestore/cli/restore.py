@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from rich.progress import Progress as Bars
     from rich.progress import TaskID
 
+    from audiorestore.audio.remote import Remote, RemoteFile
+    from audiorestore.audio.storage import FoundFile
     from audiorestore.jobs import Job
     from audiorestore.records.record import Record
     from audiorestore.restoration.pipeline import Progress, RestorationConfig
@@ -41,8 +44,8 @@ COLUMNS = (
 class Outcome:
     """How one file ended: with a record, or with the reason why there is none."""
 
-    source: Path
-    result: Path | None = None
+    source: str
+    result: str | None = None
     record: Record | None = None
     reason: str = ""
 
@@ -59,10 +62,11 @@ class Outcome:
 
 def restore(
     sources: Annotated[
-        list[Path], typer.Argument(help="Recordings, or folders with all below them.", metavar="SOURCE")
+        list[str], typer.Argument(help="Recordings, or folders with all below them; paths or URLs.", metavar="SOURCE")
     ],
     out: Annotated[
-        Path, typer.Option("--output", "-o", help="Folder for the results; a file name for one file.", metavar="OUT")
+        str,
+        typer.Option("--output", "-o", help="Folder or URL for the results; a file name for one file.", metavar="OUT"),
     ],
     config: Annotated[str, typer.Option(help="Shipped preset, or YAML file.", metavar="NAME")] = "default",
     strength: Annotated[
@@ -97,8 +101,12 @@ def restore(
 
     Beside each result NAME stands NAME.restoration.json, the record of what was done.
     """
+    from audiorestore.audio.urls import is_url
+    from audiorestore.distant import at_hand
     from audiorestore.jobs import make_restorer
 
+    if package is not None and is_url(out):
+        raise ConfigError("package: expected a path for --output (audiorestore package takes URLs), found a URL")
     options = {
         "strength_db": strength,
         "model": model,
@@ -111,25 +119,28 @@ def restore(
     }
     given = {name: value for name, value in options.items() if value is not None}
     settings = _settings(config, given)
-    jobs, outcomes = _plan(sources, out, residual=residual)
     adviser = Adviser(settings, frozenset(given), auto=auto)
-    if plan:
-        show_plans(adviser, jobs, [(item.source, item.reason) for item in outcomes], as_json=as_json)
-        return
-    pack = packaging(package, profile, bag_info or [], out, force=force)
-    restorer = make_restorer(settings, device=device)
-    total = len(jobs) + len(outcomes)
-    try:
-        with _display([job.source for job in jobs], quiet=quiet) as display:
-            for job in jobs:
-                outcome = _restore(job, adviser, restorer, force=force, progress=display.start(job.source))
-                outcomes.append(outcome)
-                display.finish(outcome)
-    finally:  # also when interrupted: what is done is done
-        _show(outcomes, left=total - len(outcomes), as_json=as_json)
+    with tempfile.TemporaryDirectory(prefix="audiorestore-") as here:
+        tasks, outcomes = _plan(sources, out, Path(here), residual=residual)
+        if plan:
+            near = [(task.name, at_hand(task.job, origin=task.origin, target=None, force=True)) for task in tasks]
+            show_plans(adviser, near, [(item.source, item.reason) for item in outcomes], as_json=as_json)
+            return
+        pack = packaging(package, profile, bag_info or [], Path(out), force=force)
+        restorer = make_restorer(settings, device=device)
+        total = len(tasks) + len(outcomes)
+        try:
+            with _display(tasks, quiet=quiet) as display:
+                for task in tasks:
+                    outcome = _restore(task, adviser, restorer, display, force=force)
+                    outcomes.append(outcome)
+                    display.finish(outcome, task.size)
+        finally:  # also when interrupted: what is done is done
+            _show(outcomes, left=total - len(outcomes), as_json=as_json)
     failed = sum(bool(outcome.reason) for outcome in outcomes)
     if pack is not None:
-        pack.make([outcome.result for outcome in outcomes if outcome.result and not outcome.refused], failed=failed)
+        good = [Path(outcome.result) for outcome in outcomes if outcome.result and not outcome.refused]
+        pack.make(good, failed=failed)
     if failed:
         raise typer.Exit(ExitCode.FAILED)
     if any(outcome.refused for outcome in outcomes):
@@ -148,52 +159,117 @@ def _settings(preset: str, options: dict[str, Any]) -> RestorationConfig:
     return from_mapping(RestorationConfig, {**to_mapping(base), **options}, where="options")
 
 
-def _plan(sources: Sequence[Path], out: Path, *, residual: bool) -> tuple[list[Job], list[Outcome]]:
-    """Return what to do, and the sources that cannot be used.
+@dataclass(frozen=True)
+class _Task:
+    """A file to restore.
+
+    Args:
+        name: path or URL of the source. size: its bytes.
+        job: what is to be done, with places here for what is at URLs.
+        origin: where the source really is. target: where the results go, and the folder that stands for it here.
+    """
+
+    name: str
+    size: int
+    job: Job
+    origin: tuple[Remote, RemoteFile] | None = None
+    target: tuple[Remote, Path] | None = None
+
+    @property
+    def result(self) -> str:
+        """Path or URL of the result."""
+        if self.target is None:
+            return str(self.job.result)
+        return self.target[0].address(self.job.result.relative_to(self.target[1]).as_posix())
+
+
+def _plan(sources: Sequence[str], out: str, here: Path, *, residual: bool) -> tuple[list[_Task], list[Outcome]]:
+    """Return what to do, and the sources that cannot be used; ``here`` is an empty folder.
 
     Raises:
         InputError: there is no sound. OutputError: results would collide. ConfigError: ``out`` cannot hold them.
     """
     from audiorestore.audio.storage import plan_output, plan_outputs, scan
+    from audiorestore.audio.urls import is_url
+    from audiorestore.distant import target_of
     from audiorestore.jobs import Job
     from audiorestore.records.record import quarantine_path, residual_path
 
-    found = scan(sources, exclude=out)
-    failed = [Outcome(Path(problem.path), reason=reason(problem, Path(problem.path))) for problem in found.problems]
-    if not found.files and not failed:
-        raise InputError(sources[0], expected="sound files", found=f"none among {found.skipped} files")
-    if len(found.files) > 1 and out.is_file():
-        raise ConfigError(f"{out}: expected a folder for {len(found.files)} results, found a file")
-    single = len(found.files) == 1 and not sources[0].is_dir()
-    outputs = plan_output(found.files[0], out) if single else plan_outputs(found.files, out)
+    distant, problems = _listed([source for source in sources if is_url(source)], here)
+    local = [Path(source) for source in sources if not is_url(source)]
+    searched = scan(local, exclude=None if is_url(out) else Path(out))
+    found = [*searched.files, *(item for item, _ in distant)]
+    origins = {item.path: origin for item, origin in distant}
+    failed = [Outcome(error.path, reason=reason(error, error.path)) for error in (*searched.problems, *problems)]
+    if not found and not failed:
+        raise InputError(sources[0], expected="sound files", found=f"none among {searched.skipped} files")
+    single = len(found) == 1 and not (local and local[0].is_dir())
+    place, name = _place(out, single=single)
+    target = (target_of(place), here / "results") if is_url(out) else None
+    folder = Path(out) if target is None else target[1] / name
+    if len(found) > 1 and folder.is_file():
+        raise ConfigError(f"{out}: expected a folder for {len(found)} results, found a file")
+    outputs = plan_output(found[0], folder) if single else plan_outputs(found, folder)
     if outputs.problems:
         raise outputs.problems[0]
-    jobs = [
-        Job(
+    tasks = []
+    for planned in outputs.files:
+        result, origin = planned.result, origins.get(planned.source)
+        job = Job(
             planned.source,
-            planned.result,
-            residual_path(planned.result) if residual else None,
-            quarantine_path(planned.result, out if planned.result != out else out.parent),
+            result,
+            residual_path(result) if residual else None,
+            quarantine_path(result, folder if result != folder else folder.parent),
         )
-        for planned in outputs.files
-    ]
-    return jobs, failed
+        shown = str(planned.source) if origin is None else origin[0].address(origin[1].name)
+        tasks.append(_Task(shown, _size(planned.source) if origin is None else origin[1].size, job, origin, target))
+    return tasks, failed
 
 
-def _restore(
-    job: Job, adviser: Adviser, restorer: Restorer | None, *, force: bool, progress: Progress | None
-) -> Outcome:
+def _listed(
+    sources: Sequence[str], here: Path
+) -> tuple[list[tuple[FoundFile, tuple[Remote, RemoteFile]]], list[InputError]]:
+    """Return the recordings at URLs, each with a path that is nowhere, to be named by; and what cannot be used."""
+    from audiorestore.audio.remote import connect
+    from audiorestore.audio.storage import FoundFile
+    from audiorestore.audio.urls import Url
+
+    found, problems = [], list[InputError]()
+    for number, source in enumerate(sources):
+        remote = connect(Url.parse(source))
+        listing = remote.files()
+        problems += listing.problems
+        for file in listing.files:
+            path = here / "sources" / str(number) / file.name
+            found.append((FoundFile(path, Path(file.name)), (remote, file)))
+    return found, problems
+
+
+def _place(out: str, *, single: bool) -> tuple[str, str]:
+    """Return the URL of the folder for results, and the name of a result that ``out`` gives, if it does."""
+    from audiorestore.audio.formats import CONTAINERS
+    from audiorestore.audio.urls import is_url
+
+    folder, _, name = out.rstrip("/").rpartition("/")
+    if is_url(out) and single and not out.endswith("/") and Path(name).suffix.lower() in CONTAINERS:
+        return folder, name
+    return out, ""
+
+
+def _restore(task: _Task, adviser: Adviser, restorer: Restorer | None, display: _Display, *, force: bool) -> Outcome:
     """Restore one file; whatever goes wrong with it, the next ones are not its victims."""
+    from audiorestore.distant import at_hand
     from audiorestore.jobs import run_job
 
     try:
-        settings = adviser.settings(job.source)
-        network = restorer if settings.denoise and settings.strength_db > 0 else None
-        record = run_job(job, settings, network, force=force, progress=progress)
+        with at_hand(task.job, origin=task.origin, target=task.target, force=force) as job:
+            settings = adviser.settings(job.source)
+            network = restorer if settings.denoise and settings.strength_db > 0 else None
+            record = run_job(job, settings, network, force=force, progress=display.start(task, job.source))
     except Exception as error:
-        logger.debug("%s", job.source, exc_info=True)
-        return Outcome(job.source, job.result, reason=reason(error, job.source))
-    return Outcome(job.source, Path(record.result.path), record)
+        logger.debug("%s", task.name, exc_info=True)
+        return Outcome(task.name, task.result, reason=reason(error, task.name))
+    return Outcome(task.name, record.result.path, record)
 
 
 def _show(outcomes: Sequence[Outcome], *, left: int, as_json: bool) -> None:
@@ -202,7 +278,7 @@ def _show(outcomes: Sequence[Outcome], *, left: int, as_json: bool) -> None:
         print_json({"files": [_plain(outcome) for outcome in outcomes], "left": left})
         return
     print_table(COLUMNS, map(_row, outcomes), left=("status",))
-    print_notes((str(outcome.source), note) for outcome in outcomes for note in _notes(outcome))
+    print_notes((outcome.source, note) for outcome in outcomes for note in _notes(outcome))
     done = [outcome.record for outcome in outcomes if outcome.record]
     sound = sum(record.measures["before"]["seconds"] for record in done)
     taken = sum(record.seconds for record in done)
@@ -231,7 +307,7 @@ def _notes(outcome: Outcome) -> tuple[str, ...]:
 
 
 def _row(outcome: Outcome) -> tuple[str, ...]:
-    name = printable(str(outcome.source))
+    name = printable(outcome.source)
     if outcome.record is None:
         return (name, *("-" for _ in COLUMNS[1:-1]), "failed")
     before, after, moved = (outcome.record.measures[part] for part in ("before", "after", "change"))
@@ -252,43 +328,42 @@ def _row(outcome: Outcome) -> tuple[str, ...]:
 class _Display:
     """Progress over all files: a bar on a terminal, a line a file elsewhere."""
 
-    def __init__(self, sources: Sequence[Path], bars: Bars, *, quiet: bool) -> None:
-        self._sizes = {source: _size(source) for source in sources}
+    def __init__(self, tasks: Sequence[_Task], bars: Bars, *, quiet: bool) -> None:
         self._bars = bars
         self._lines = not quiet and bars.disable
-        self._count = len(sources)
+        self._count = len(tasks)
         self._finished = 0
         self._bytes = 0
-        self._task: TaskID = bars.add_task("", total=sum(self._sizes.values()), speed="")
+        self._task: TaskID = bars.add_task("", total=sum(task.size for task in tasks), speed="")
 
-    def start(self, source: Path) -> Progress | None:
+    def start(self, task: _Task, source: Path) -> Progress | None:
         """Return what `run_job` is to call while it works on this file; None if nobody looks."""
         if self._bars.disable:
             return None
-        started, rate, size = time.monotonic(), _sample_rate(source), self._sizes[source]
-        self._bars.update(self._task, description=self._name(source))
+        started, rate = time.monotonic(), _sample_rate(source)
+        self._bars.update(self._task, description=self._name(task.name))
 
         def show(done: int, total: int) -> None:
             speed = f"{done / rate / (time.monotonic() - started):.1f} x real time" if rate else ""
-            self._bars.update(self._task, completed=self._bytes + size * done // total, speed=speed)
+            self._bars.update(self._task, completed=self._bytes + task.size * done // total, speed=speed)
 
         return show
 
-    def finish(self, outcome: Outcome) -> None:
+    def finish(self, outcome: Outcome, size: int) -> None:
         """Count a file as worked on, whichever way it ended."""
-        self._bytes += self._sizes[outcome.source]
+        self._bytes += size
         self._bars.update(self._task, completed=self._bytes)
         if self._lines:
             status = f"failed: {outcome.reason}" if outcome.reason else outcome.status
             self._bars.console.print(f"{self._name(outcome.source)}: {printable(status)}", markup=False)
         self._finished += 1
 
-    def _name(self, source: Path) -> str:
-        return f"{self._finished + 1}/{self._count} {printable(source.name)}"
+    def _name(self, source: str) -> str:
+        return f"{self._finished + 1}/{self._count} {printable(source.rpartition('/')[2])}"
 
 
 @contextmanager
-def _display(sources: Sequence[Path], *, quiet: bool) -> Iterator[_Display]:
+def _display(tasks: Sequence[_Task], *, quiet: bool) -> Iterator[_Display]:
     from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bars
 
@@ -298,7 +373,7 @@ def _display(sources: Sequence[Path], *, quiet: bool) -> Iterator[_Display]:
         *(TextColumn("{task.fields[speed]}"), TimeRemainingColumn()),
     )
     with Bars(*columns, console=console, transient=True, disable=quiet or not console.is_terminal) as bars:
-        yield _Display(sources, bars, quiet=quiet)
+        yield _Display(tasks, bars, quiet=quiet)
 
 
 def _size(path: Path) -> int:

@@ -30,11 +30,12 @@ def _print_schema(wanted: bool) -> None:
 
 def verify(
     folders: Annotated[
-        list[Path] | None, typer.Argument(help="Folders of restored files, with all below them.", metavar="FOLDER")
+        list[str] | None,
+        typer.Argument(help="Folders or URLs of restored files, with all below them.", metavar="FOLDER"),
     ] = None,
     sources: Annotated[
-        Path | None,
-        typer.Option(help="Folder of the sources, if they were moved; all must be there.", metavar="FOLDER"),
+        str | None,
+        typer.Option(help="Folder or URL of the sources, if they were moved; all must be there.", metavar="FOLDER"),
     ] = None,
     schema: Annotated[
         bool,
@@ -46,16 +47,23 @@ def verify(
 
     Exit status 1 if anything differs, or if a record or a result stands alone.
     """
+    from audiorestore.audio.urls import Url, is_url
+    from audiorestore.distant import verify_at, verify_one
     from audiorestore.records.verify import find
-    from audiorestore.records.verify import verify as verify_one
 
     if not folders:
         raise ConfigError("verify: expected at least one folder, found none")
     with messages().status("verifying") as status:
-        verified = []
-        for candidate in find(folders):
-            status.update(Text(f"verifying {printable(candidate.result.name)}"))
-            verified.append(verify_one(candidate, sources=sources))
+        verified: list[Verified] = []
+        for folder in folders:
+            if is_url(folder):
+                for item in verify_at(Url.parse(folder), sources=sources):
+                    status.update(Text(f"verified {printable(str(item.result))}"))
+                    verified.append(item)
+                continue
+            for candidate in find([Path(folder)]):
+                status.update(Text(f"verifying {printable(candidate.result.name)}"))
+                verified.append(verify_one(candidate, sources=sources))
     if not verified:
         raise InputError(folders[0], expected="restored files with their records", found="none")
     _show(verified, as_json=as_json)

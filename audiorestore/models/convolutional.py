@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from audiorestore.models.base import Denoiser
-from audiorestore.models.layers import Entrance, bins_of, decoder_of, encoder_of
+from audiorestore.models.layers import Down, Entrance, Up, bins_of, decoder_of, encoder_of, within
 from audiorestore.spectral.stft import StftConfig
 
 _SILENT = 1e-3  # compressed magnitude under which a bin has no phase to give
@@ -60,15 +60,23 @@ class ConvolutionalDenoiser(Denoiser):
 
     def encode(self, features: Tensor) -> Tensor:
         """Return the code, [B, N, latent]."""
-        maps = self.encoder(features).permute(0, 2, 3, 1)  # [B, N, positions, channels]
-        code: Tensor = self.squeeze(maps.flatten(2))
+        return self._code(features)
+
+    def _code(self, features: Tensor, inside: Tensor | None = None) -> Tensor:
+        maps = features
+        for layer in self.encoder:
+            maps = layer(maps, inside) if isinstance(layer, Down) else layer(maps)
+        code: Tensor = self.squeeze(maps.permute(0, 2, 3, 1).flatten(2))  # [B, N, positions * channels] before
         return code
 
-    def denoise(self, features: Tensor, spec: Tensor) -> Tensor:
+    def denoise(self, features: Tensor, spec: Tensor, inside: Tensor | None = None) -> Tensor:
         """Return the compressed spectrum decoded from the code, complex [B, N, n_fft / 2]."""
-        maps = self.spread(nn.functional.silu(self.encode(features)))
+        maps = self.spread(nn.functional.silu(self._code(features, inside)))
         maps = maps.unflatten(-1, (self.positions, -1)).permute(0, 3, 1, 2)
-        decoded = self.head(self.decoder(maps)).float()
+        for up in self.decoder:
+            assert isinstance(up, Up)
+            maps = up(maps, None, inside)
+        decoded = self.head(within(maps, inside)).float()
         if self.config.phase == "given":
             return spec * (nn.functional.softplus(decoded[:, 0]) / spec.abs().clamp_min(_SILENT))
         return torch.complex(*decoded.unbind(1))

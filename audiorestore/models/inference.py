@@ -7,7 +7,7 @@ from fractions import Fraction
 import torch
 from torch import Tensor
 
-from audiorestore.models.base import Denoiser
+from audiorestore.models.base import Denoiser, inside_rows
 from audiorestore.spectral.dsp import LevelMeter, resample
 
 MODEL_LEVEL = 0.1
@@ -32,19 +32,26 @@ def native_ratio(sample_rate: int, model_rate: int) -> Fraction:
     )
 
 
-def denoise_change(network: Denoiser, samples: Tensor, *, ratio: Fraction, level: float) -> Tensor:
-    """Return what the network changes in samples [C, T]: restored minus given, at the given rate.
+def denoise_change(
+    network: Denoiser, samples: Tensor, *, ratio: Fraction, level: float | Tensor, lengths: Tensor | None = None
+) -> Tensor:
+    """Return what the network changes in samples [B, T]: restored minus given, at the given rate.
 
     Working with the change, not the restored sound, keeps what the network never sees: content above its
     band passes through untouched.
 
     Args:
-        ratio: see `native_ratio`. level: RMS of the whole recording, all channels together.
+        ratio: see `native_ratio`.
+        level: RMS of the whole recording, all channels together; [B, 1] for rows of different recordings.
+        lengths: samples in each row, [B], if some end before others; the rest must be zero.
     """
-    gain = MODEL_LEVEL / level
+    gain = MODEL_LEVEL / level if isinstance(level, float) else (MODEL_LEVEL / level).float()
     inner = resample(samples, source_rate=ratio.denominator, target_rate=ratio.numerator)
+    if lengths is not None:  # what the filter rings beyond the end is not there in a row alone
+        lengths = -(-lengths * ratio.numerator // ratio.denominator)
+        inner = inner * inside_rows(lengths, inner.shape[1])
     with torch.inference_mode():
-        change = network(inner * gain) / gain - inner
+        change = network(inner * gain, lengths) / gain - inner
     return resample(change, source_rate=ratio.numerator, target_rate=ratio.denominator)[:, : samples.shape[1]]
 
 

@@ -97,6 +97,16 @@ class Entrance(nn.Module):
         return features * self.gain + self.offset
 
 
+def within(values: Tensor, inside: Tensor | None) -> Tensor:
+    """Return values with zeros where ``inside`` (a mask that broadcasts to them) is not set; all of them without one.
+
+    Rows of different lengths go through a network together with silence behind the shorter ones. Alone, a row ends
+    in the zeros that a convolution is padded with; so nothing else may stand behind it here, before any operation
+    that looks along time.
+    """
+    return values if inside is None else values * inside
+
+
 def _norm(channels: int) -> nn.BatchNorm2d:
     """Return the norm after a convolution.
 
@@ -115,9 +125,9 @@ class Down(nn.Module):
         self.norm = _norm(channels_out)
         self.activation = nn.LeakyReLU(0.1)
 
-    def forward(self, maps: Tensor) -> Tensor:
+    def forward(self, maps: Tensor, inside: Tensor | None = None) -> Tensor:
         """Return [B, channels_out, N, F / stride]."""
-        out: Tensor = self.activation(self.norm(self.conv(maps)))
+        out: Tensor = self.activation(self.norm(self.conv(within(maps, inside))))
         return out
 
 
@@ -136,9 +146,9 @@ class Up(nn.Module):
         self.norm = _norm(channels_out)
         self.activation = nn.LeakyReLU(0.1)
 
-    def forward(self, maps: Tensor, skip: Tensor | None = None) -> Tensor:
+    def forward(self, maps: Tensor, skip: Tensor | None = None, inside: Tensor | None = None) -> Tensor:
         """Return [B, channels_out, N, F * stride]; a skip of that shape is added before the norm."""
-        wide = self.conv(maps).permute(0, 2, 3, 1)  # [B, N, F, stride * channels_out]
+        wide = self.conv(within(maps, inside)).permute(0, 2, 3, 1)  # [B, N, F, stride * channels_out]
         spread = wide.reshape(*wide.shape[:2], -1, self.channels_out).permute(0, 3, 1, 2)
         out: Tensor = self.activation(self.norm(spread if skip is None else spread + skip))
         return out
@@ -177,11 +187,15 @@ class MinimalRecurrence(nn.Module):
             self.gates.bias.zero_()
             self.gates.bias[: 2 * width] = torch.linspace(0, 4, width).repeat(2)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map [N, ..., width_in] to [N, ..., width_out]."""
+    def forward(self, x: Tensor, inside: Tensor | None = None) -> Tensor:
+        """Map [N, ..., width_in] to [N, ..., width_out].
+
+        Args:
+            inside: which steps hold sound (see `within`), [N, ..., 1]; what runs back from the others is zero.
+        """
         keep, new = self.gates(x).float().split(2 * self.width, dim=-1)
         keep = keep.sigmoid()
-        new = new * (1 - keep)
+        new = within(new * (1 - keep), inside)
         state: Tensor = _Scan.apply(keep, new, self.width)  # type: ignore[no-untyped-call]
         out: Tensor = self.out(state)
         return out

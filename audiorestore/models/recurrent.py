@@ -9,7 +9,16 @@ import torch
 from torch import Tensor, nn
 
 from audiorestore.models.base import Denoiser, mask_and_add
-from audiorestore.models.layers import Entrance, MinimalRecurrence, Mlp, bins_of, decoder_of, encoder_of, identity_head
+from audiorestore.models.layers import (
+    Entrance,
+    MinimalRecurrence,
+    Mlp,
+    bins_of,
+    decoder_of,
+    encoder_of,
+    identity_head,
+    within,
+)
 from audiorestore.spectral.stft import StftConfig
 
 
@@ -66,16 +75,16 @@ class RecurrentDenoiser(Denoiser):
             with torch.no_grad():
                 self.before.head.weight.zero_()
 
-    def forward(self, samples: Tensor) -> Tensor:
+    def forward(self, samples: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Return restored samples [B, T]."""
-        return super().forward(self._begun(samples))
+        return super().forward(self._begun(samples, lengths), lengths)
 
     def code(self, samples: Tensor) -> Tensor:
         """Return the latent code [B, n_frames, latent] of samples [B, T]."""
         return super().code(self._begun(samples))
 
-    def _begun(self, samples: Tensor) -> Tensor:
-        return samples if self.before is None else self.before(samples)
+    def _begun(self, samples: Tensor, lengths: Tensor | None = None) -> Tensor:
+        return samples if self.before is None else self.before(samples, lengths)
 
     def encode(self, features: Tensor) -> Tensor:
         """Return the full-band latent of the last block, [B, N, latent]."""
@@ -85,20 +94,20 @@ class RecurrentDenoiser(Denoiser):
             maps, code = block(maps)
         return code.transpose(0, 1)
 
-    def denoise(self, features: Tensor, spec: Tensor) -> Tensor:
+    def denoise(self, features: Tensor, spec: Tensor, inside: Tensor | None = None) -> Tensor:
         """Return the restored compressed spectrum, complex [B, N, n_fft / 2]."""
-        skips, maps = self._descend(features)
+        skips, maps = self._descend(features, inside)
         for block in self.bottleneck:
-            maps, _ = block(maps)
+            maps, _ = block(maps, inside)
         for up, skip in zip(self.decoder, [*reversed(skips[:-1]), None], strict=True):
-            maps = up(maps, skip)
-        return mask_and_add(self.head(torch.cat([maps, features.to(maps.dtype)], dim=1)), spec)
+            maps = up(maps, skip, inside)
+        return mask_and_add(self.head(within(torch.cat([maps, features.to(maps.dtype)], dim=1), inside)), spec)
 
-    def _descend(self, features: Tensor) -> tuple[list[Tensor], Tensor]:
+    def _descend(self, features: Tensor, inside: Tensor | None = None) -> tuple[list[Tensor], Tensor]:
         skips = []
         maps = self.entrance(features)
         for down in self.encoder:
-            maps = down(maps)
+            maps = down(maps, inside)
             skips.append(maps)
         return skips, maps
 
@@ -123,15 +132,16 @@ class DualPathBlock(nn.Module):
         self.widen = nn.Linear(squeeze, width)
         self.mlp = Mlp(width)
 
-    def forward(self, maps: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, maps: Tensor, inside: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Map [B, C, N, F] to the same shape, and return the latent [N, B, latent] beside it."""
         x = maps.permute(2, 3, 0, 1).contiguous()  # [N, F, B, C]: time first, as the recurrence wants it
-        x = x + self.time(self.time_norm(x))
+        steps = None if inside is None else inside.permute(2, 3, 0, 1)  # [N, 1, B, 1]
+        x = x + self.time(self.time_norm(x), steps)
         # Frequency first for the second recurrence: [F, N, B, C].
         across = self.frequency(self.band_norm(x).transpose(0, 1).contiguous())  # [F, N, B, squeeze]
         band = across.permute(1, 2, 0, 3)  # [N, B, F, squeeze]
         code = self.gather(band.flatten(2))
-        code = code + self.latent(nn.functional.silu(code))
+        code = code + self.latent(nn.functional.silu(code), None if steps is None else steps[:, 0])
         spread = self.scatter(code).unflatten(-1, band.shape[2:]) + band  # [N, B, F, squeeze]
         x = x + self.widen(nn.functional.silu(spread)).transpose(1, 2)
         x = self.mlp(x)

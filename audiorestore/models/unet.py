@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from audiorestore.models.base import Denoiser, mask_and_add
-from audiorestore.models.layers import Entrance, bins_of, decoder_of, encoder_of, identity_head
+from audiorestore.models.layers import Entrance, bins_of, decoder_of, encoder_of, identity_head, within
 from audiorestore.spectral.stft import StftConfig
 
 
@@ -63,19 +63,19 @@ class UNetDenoiser(Denoiser):
         """Return the maps at the bottom, averaged over frequency, [B, N, channels]."""
         return self._descend(features)[-1].mean(dim=3).transpose(1, 2)
 
-    def denoise(self, features: Tensor, spec: Tensor) -> Tensor:
+    def denoise(self, features: Tensor, spec: Tensor, inside: Tensor | None = None) -> Tensor:
         """Return the restored compressed spectrum, complex [B, N, n_fft / 2]."""
-        *skips, maps = self._descend(features)
+        *skips, maps = self._descend(features, inside)
         for up, skip in zip(self.decoder, [*reversed(skips[:-1]), None], strict=True):
-            maps = up(maps, skip)
-        return mask_and_add(self.head(torch.cat([maps, features.to(maps.dtype)], dim=1)), spec)
+            maps = up(maps, skip, inside)
+        return mask_and_add(self.head(within(torch.cat([maps, features.to(maps.dtype)], dim=1), inside)), spec)
 
-    def _descend(self, features: Tensor) -> list[Tensor]:
+    def _descend(self, features: Tensor, inside: Tensor | None = None) -> list[Tensor]:
         """Return the maps after each level, then the maps at the bottom."""
         maps = [self.entrance(features)]
         for down in self.encoder:
-            maps.append(down(maps[-1]))
+            maps.append(down(maps[-1], inside))
         bottom = maps[-1]
         for conv in self.bottom:
-            bottom = bottom + nn.functional.leaky_relu(conv(bottom), 0.1)
+            bottom = bottom + nn.functional.leaky_relu(conv(within(bottom, inside)), 0.1)
         return [*maps[1:], bottom]

@@ -131,7 +131,8 @@ def package_bag(
     Args:
         destination: the folder that holds the results; places in the bag are relative to it.
         bag: the bag's folder; without it, ``DESTINATION.bag`` beside the destination.
-        results: which results; without it, all below the destination, but for what is in quarantine.
+        results: which results, each needed until the next is asked for; without it, all below the destination, but
+            for what is in quarantine.
         profile: what is asked of the bag; without it, the shipped ``default``.
         info: fields of ``bag-info.txt`` beyond those that are computed.
         force: replace an existing bag.
@@ -146,17 +147,16 @@ def package_bag(
     """
     profile, info = profile or load_profile(), info or {}
     profile.check(info)
-    chosen = list(_accepted(destination) if results is None else results)
-    if not chosen:
-        raise InputError(destination, expected="restored files with their records", found="none")
     now = datetime.now(UTC)
     place = bag or bag_path(destination)
     if results is None and place.resolve().is_relative_to(destination.resolve()):
         raise OutputError(place, expected="a place outside the folder of the results", found="one inside")
     with Bag(place, algorithms=profile.manifests, force=force) as made:
-        for result in chosen:
+        for result in _accepted(destination) if results is None else results:
             name = _in_utf8(result.relative_to(destination))
             _add(made, result, name, now, organisation=_first(info, "Source-Organization"))
+        if made.n_files == 0:
+            raise InputError(destination, expected="restored files with their records", found="none")
         made.finish(_bag_info(profile, info, now))
     return made
 

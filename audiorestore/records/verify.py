@@ -15,6 +15,7 @@ from audiorestore.audio.fixity import audio_sha256
 from audiorestore.audio.formats import LOSSY
 from audiorestore.audio.naming import RECORD_SUFFIX, SOUND_SUFFIXES, source_folder
 from audiorestore.audio.partfile import describe
+from audiorestore.audio.urls import is_url
 from audiorestore.errors import AudioRestoreError, FileError, InputError
 from audiorestore.records.record import FileState, Record, record_path, residual_path, sha256_of
 
@@ -41,9 +42,9 @@ class Check:
 
 @dataclass(frozen=True)
 class Verified:
-    """A restored file and all that was asked about it."""
+    """A restored file (its path, or its URL) and all that was asked about it."""
 
-    result: Path
+    result: Path | str
     checks: tuple[Check, ...]
 
     @property
@@ -78,22 +79,24 @@ def find(folders: Sequence[Path]) -> Iterator[Candidate]:
         for folder, folders_below, names in os.walk(root):
             folders_below[:] = sorted(name for name in folders_below if not name.startswith("."))
             below = Path(folder).relative_to(root)
-            for name in sorted(_results({name for name in names if not name.startswith(".")})):
+            for name in sorted(results_among({name for name in names if not name.startswith(".")})):
                 yield Candidate(Path(folder, name), below)
 
 
-def _results(names: set[str]) -> set[str]:
+def results_among(names: set[str]) -> set[str]:
+    """Return those names in a folder that are of results, with a record or not; residuals are none."""
     recorded = {name.removesuffix(RECORD_SUFFIX) for name in names if name.endswith(RECORD_SUFFIX)}
     residuals = {residual_path(Path(name)).name for name in names | recorded}
     return recorded | {name for name in names - residuals if Path(name).suffix.lower() in SOUND_SUFFIXES}
 
 
-def verify(candidate: Candidate, *, sources: Path | None = None) -> Verified:
+def verify(candidate: Candidate, *, sources: Path | None = None, source: Path | None = None) -> Verified:
     """Compare a result with its record; memory does not grow with length.
 
     Args:
         candidate: a result, its record, or both.
         sources: the folder of the sources, if they are no longer where the record says; then they must be there.
+        source: where this one's source is, if that is known better.
     """
     result = candidate.result
     path = record_path(result)
@@ -103,14 +106,15 @@ def verify(candidate: Candidate, *, sources: Path | None = None) -> Verified:
         record = Record.read(path)
     except InputError as error:
         return Verified(result, (Check("record", "failed", f"expected {error.expected}, found {error.found}"),))
-    source, residual = _source_path(record, candidate, sources), residual_path(result)
+    source, residual = source or _source_path(record, candidate, sources), residual_path(result)
     checks = [Check("record", "ok"), _check_file("result", result, record.result)]
     if _is_there(source):
         checks.append(_check_file("source", source, record.source))
     elif sources is not None:
         checks.append(Check("source", "failed", f"expected the source at {source}, found nothing"))
     else:
-        checks.append(Check("source", "absent", f"{source} is not there"))
+        place = record.source.path if is_url(record.source.path) else source
+        checks.append(Check("source", "absent", f"{place} is not there"))
     if record.residual is not None:
         checks.append(_check_file("residual", residual, record.residual))
         checks.append(_check_sum(source, result, residual, checks))

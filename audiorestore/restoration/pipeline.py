@@ -11,9 +11,9 @@ recording alone.
 from __future__ import annotations
 
 import math
-import queue
-import threading
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Generator
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -27,7 +27,8 @@ from audiorestore.damage.gaps import GapPlan, Regained, analyse_gaps
 from audiorestore.damage.hum import Dehummed, HumPlan, analyse_hum
 from audiorestore.models.checkpoint import DEFAULT_MODEL
 from audiorestore.quality.gates import QcPlan
-from audiorestore.restoration.restorer import ChunkConfig, Denoised, Restorer
+from audiorestore.restoration.restorer import ChunkConfig, Denoised, Restorer, cores
+from audiorestore.restoration.resume import KeptChunks
 from audiorestore.spectral.dsp import LevelMeter
 
 Overflow = Literal["clip", "float", "attenuate"]
@@ -60,6 +61,11 @@ class RestorationConfig:
     def __post_init__(self) -> None:
         if not 0 <= self.strength_db < math.inf:
             raise ValueError(f"strength_db: expected a number from 0 up, found {self.strength_db}")
+
+    @property
+    def uses_network(self) -> bool:
+        """Whether a network is needed."""
+        return self.denoise and self.strength_db > 0
 
 
 @dataclass(frozen=True)
@@ -94,11 +100,18 @@ def analyse(source: Source, config: RestorationConfig) -> Plan:
     )
 
 
-def restored(source: Source, plan: Plan, config: RestorationConfig, restorer: Restorer | None) -> Source:
+def restored(
+    source: Source,
+    plan: Plan,
+    config: RestorationConfig,
+    restorer: Restorer | None,
+    finished: KeptChunks | None = None,
+) -> Source:
     """Return the recording as it will sound after all stages.
 
     Args:
         restorer: the network; may be ``None`` if ``config.denoise`` is off.
+        finished: what the network has done of it before. The strength may be another one: the network does not see it.
     """
     if config.strength_db == 0:
         return source
@@ -110,7 +123,7 @@ def restored(source: Source, plan: Plan, config: RestorationConfig, restorer: Re
     if plan.hum is not None:
         stage = Dehummed(stage, plan.hum)
     if config.denoise and restorer is not None:
-        stage = Denoised(stage, restorer, level=plan.level, offsets=plan.offsets)
+        stage = Denoised(stage, restorer, level=plan.level, offsets=plan.offsets, finished=finished)
     return stage if stage is source else Limited(source, stage, strength_db=config.strength_db, gaps=plan.gaps)
 
 
@@ -160,52 +173,34 @@ def _count(mask: Tensor, length: int) -> Tensor:
     return total[:, length:] - total[:, :-length]
 
 
-def block_size(source: Source, config: RestorationConfig, restorer: Restorer | None) -> int:
-    """Return how many samples to restore at a time: enough chunks to keep the device busy, and no more."""
-    if restorer is None or not config.denoise:
-        return 10 * source.sample_rate
-    chunk = restorer.on_grid(config.chunks.chunk_seconds, source.sample_rate)
-    return max(restorer.parallel // source.channels, 1) * chunk
+def streamed(source: Source, config: RestorationConfig, restorer: Restorer | None) -> Generator[Tensor, None, None]:
+    """Yield a restored recording from front to back, in pieces of a chunk of the network, or of ten seconds.
 
-
-def ahead(items: Iterator[Tensor]) -> Iterator[Tensor]:
-    """Yield the same items, the next one worked out in a thread while the last one is used.
-
-    Writing and encoding then overlap with decoding and the network.
+    As many pieces are worked on at once, each by a thread, as keep the cores or the device busy, and one more: while
+    one is decoded, others are with the network, and the last one is written. No more are ever held.
     """
-    done = object()
-    results: queue.Queue[object] = queue.Queue(maxsize=1)
-    given_up = threading.Event()
+    network = restorer if config.denoise else None
+    if network is None:
+        return _ahead(source, 10 * source.sample_rate, cores())
+    chunk = network.on_grid(config.chunks.chunk_seconds, source.sample_rate)
+    return _ahead(source, chunk, -(-network.parallel // source.channels) + 1)
 
-    def put(item: object) -> bool:
-        while not given_up.is_set():
-            try:
-                results.put(item, timeout=0.1)
-            except queue.Full:
-                continue
-            return True
-        return False
 
-    def work() -> None:
+def _ahead(source: Source, size: int, pieces: int) -> Generator[Tensor, None, None]:
+    """Yield what `blocks` does, with so many pieces worked out in threads while the last one is used."""
+    waiting: deque[Future[Tensor]] = deque()
+    with ThreadPoolExecutor(pieces, "ahead", torch.set_num_threads, (1,)) as threads:
         try:
-            for item in items:
-                if not put(item):
-                    return
-            put(done)
-        except BaseException as error:  # handed to the reader, whoever it is
-            put(error)
-
-    worker = threading.Thread(target=work, name="ahead", daemon=True)
-    worker.start()
-    try:
-        while (item := results.get()) is not done:
-            if isinstance(item, BaseException):
-                raise item
-            assert isinstance(item, Tensor)
-            yield item
-    finally:
-        given_up.set()
-        worker.join()
+            for start in range(0, source.n_samples, size):
+                waiting.append(threads.submit(source.read, start, min(start + size, source.n_samples)))
+                if len(waiting) > pieces:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:  # the source may be closed after this
+            for piece in waiting:
+                piece.cancel()
+            wait(waiting)
 
 
 Progress = Callable[[int, int], None]

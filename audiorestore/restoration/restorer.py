@@ -14,7 +14,7 @@ import math
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from fractions import Fraction
@@ -28,6 +28,8 @@ from audiorestore.errors import DependencyError
 from audiorestore.models.base import Denoiser
 from audiorestore.models.checkpoint import Checkpoint
 from audiorestore.models.inference import denoise_change, native_ratio
+from audiorestore.restoration.packing import Batch, Packer, Row, pack
+from audiorestore.restoration.resume import KeptChunks
 
 SILENCE = 1e-9
 """Programme level (-180 dBFS) under which there is nothing to restore."""
@@ -41,27 +43,24 @@ class ChunkConfig:
 
     Args:
         chunk_seconds: samples kept of each span. context_seconds: extra read at each side.
-        batch: spans that a GPU takes at once; halved whenever memory runs out.
+        batch_seconds: sound that a GPU takes at once, of as many recordings as are at hand; halved whenever its memory
+            runs out.
         precision: ``auto`` is bfloat16 where the processor multiplies it natively, else float32.
     """
 
     chunk_seconds: float = 16.0
     context_seconds: float = 2.0
-    batch: int = 16
+    batch_seconds: float = 320.0
     precision: Precision = "auto"
 
     def __post_init__(self) -> None:
-        if self.chunk_seconds <= 0 or self.context_seconds < 0 or self.batch < 1:
-            raise ValueError("chunk_seconds and batch must be positive, context_seconds not negative")
+        if not (self.chunk_seconds > 0 and self.batch_seconds > 0 and self.context_seconds >= 0):
+            raise ValueError("chunk_seconds and batch_seconds must be positive, context_seconds not negative")
 
-
-@dataclass(frozen=True)
-class _Row:
-    """One channel [T] of one span."""
-
-    span: int
-    channel: int
-    samples: Tensor
+    @property
+    def span_seconds(self) -> float:
+        """What the network sees at once."""
+        return self.chunk_seconds + 2 * self.context_seconds
 
 
 def choose_device(name: str) -> torch.device:
@@ -81,20 +80,54 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
-class Restorer:
-    """A network on a device, ready for work: a pure function of spans. Make one a process and share it."""
+def devices_of(names: str) -> tuple[str, ...]:
+    """Return each device that ``names`` stands for: such names as `choose_device` knows, with commas between them.
 
-    def __init__(self, checkpoint: Checkpoint, *, device: str = "auto", config: ChunkConfig | None = None) -> None:
+    ``auto`` and ``cuda`` are all GPUs that this process may see.
+
+    Raises:
+        DependencyError: a GPU is asked for that is not there, or one twice.
+    """
+    found: list[str] = []
+    for name in (part.strip() for part in names.split(",")):
+        device = choose_device(name)
+        if str(device) == "cuda":
+            found += [f"cuda:{index}" for index in range(torch.cuda.device_count())]
+        else:
+            found.append(str(device))
+    if len(set(found)) < len(found):
+        raise DependencyError(f"device: expected each one once, found {', '.join(found)}")
+    return tuple(found)
+
+
+class Restorer:
+    """A network on a device, ready for work: a pure function of spans. Make one a process and share it.
+
+    Args:
+        packed: whether rows of all threads are run in batches (see `packing`); by default on a GPU only. On a CPU
+            each row has one core to itself: that is faster than batches, and than sharing the cores within a row
+            (`benchmarks/throughput.py`), and the result depends neither on the cores nor on the company.
+    """
+
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        *,
+        device: str = "auto",
+        config: ChunkConfig | None = None,
+        packed: bool | None = None,
+    ) -> None:
         self.checkpoint = checkpoint
         self.config = config or ChunkConfig()
         self.device = choose_device(device)
         self.dtype = _dtype(self.config.precision, self.device)
         self._network: Denoiser = checkpoint.network().to(self.device)
-        self._batch = self.config.batch
-        # On a CPU every span has one core to itself: faster than sharing the cores within a span, and the
-        # result does not depend on how many there are.
+        self._packer: Packer | None = None
+        if packed if packed is not None else self.device.type != "cpu":
+            budget = self.config.batch_seconds * checkpoint.sample_rate
+            self._packer = Packer(self._launch, budget=budget, release=torch.cuda.empty_cache)
         self._workers = ThreadPoolExecutor(
-            max_workers=os.cpu_count() or 1,
+            max_workers=cores(),
             thread_name_prefix="restore",
             initializer=torch.set_num_threads,
             initargs=(1,),
@@ -102,8 +135,10 @@ class Restorer:
 
     @property
     def parallel(self) -> int:
-        """How many rows are worth handing over at once."""
-        return (os.cpu_count() or 1) if self.device.type == "cpu" else self._batch
+        """How many rows of full spans are at work at once."""
+        if self._packer is None:
+            return cores()
+        return max(int(self._packer.budget / (self.config.span_seconds * self.checkpoint.sample_rate)), 1)
 
     def on_grid(self, seconds: float, sample_rate: int) -> int:
         """Return a length near ``seconds`` that is a whole number of hops at the network's rate, in source samples.
@@ -122,48 +157,35 @@ class Restorer:
         A channel that is digital silence throughout a span is left alone.
         """
         changes = [torch.zeros_like(span) for span in spans]
-        rows = [
-            _Row(index, channel, samples)
+        rows = {
+            (index, channel): Row(samples, ratio, level)
             for index, span in enumerate(spans)
             for channel, samples in enumerate(span)
             if samples.any()
-        ]
-        run = self._one_per_core if self.device.type == "cpu" else self._in_batches
-        for row, changed in run(rows, ratio, level):
-            changes[row.span][row.channel] = changed
+        }
+        if self._packer is not None:
+            self._packer.submit(list(rows.values()))
+        waiting = {
+            place: row.changed if self._packer is not None else self._workers.submit(self._alone, row)
+            for place, row in rows.items()
+        }
+        for (index, channel), changed in waiting.items():
+            changes[index][channel] = changed.result()
         return changes
 
-    def _one_per_core(self, rows: Sequence[_Row], ratio: Fraction, level: float) -> Iterator[tuple[_Row, Tensor]]:
-        changed = self._workers.map(lambda row: self._run(row.samples[None], ratio, level)[0], rows)
-        yield from zip(rows, changed, strict=True)
+    def _alone(self, row: Row) -> Tensor:
+        return self._launch(pack([row]))[0].float()
 
-    def _in_batches(self, rows: Sequence[_Row], ratio: Fraction, level: float) -> Iterator[tuple[_Row, Tensor]]:
-        """Run rows of equal length together on the device."""
-        for length in dict.fromkeys(len(row.samples) for row in rows):
-            group = [row for row in rows if len(row.samples) == length]
-            changed = self._fit(torch.stack([row.samples for row in group]), ratio, level)
-            yield from zip(group, changed, strict=True)
-
-    def _fit(self, rows: Tensor, ratio: Fraction, level: float) -> Tensor:
-        """Run rows [B, T] in batches that fit the device's memory: each time it runs out, halve and go on."""
-        done: list[Tensor] = []
-        start = 0
-        while start < len(rows):
-            try:
-                done.append(self._run(rows[start : start + self._batch], ratio, level))
-            except torch.OutOfMemoryError:
-                if self._batch == 1:
-                    raise
-                self._batch = max(self._batch // 2, 1)
-                torch.cuda.empty_cache()
-                continue
-            start += self._batch
-        return torch.cat(done)
-
-    def _run(self, rows: Tensor, ratio: Fraction, level: float) -> Tensor:
+    def _launch(self, batch: Batch) -> Tensor:
+        """Return what the network changes in a batch, [B, T], on the device."""
+        samples, lengths = batch.samples, batch.lengths
+        if self.device.type == "cuda":
+            samples = samples.pin_memory().to(self.device, non_blocking=True)
+            lengths = None if lengths is None else lengths.to(self.device)
+        # The quotient of the levels in float64, as a number has it, and rounded once.
+        level = float(batch.levels[0]) if len(batch.levels) == 1 else batch.levels.to(self.device)
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.dtype == torch.bfloat16):
-            changed = denoise_change(self._network, rows.to(self.device), ratio=ratio, level=level)
-        return changed.float().cpu()
+            return denoise_change(self._network, samples, ratio=batch.ratio, level=level, lengths=lengths)
 
 
 class Denoised(StageSource):
@@ -174,10 +196,20 @@ class Denoised(StageSource):
             it and are otherwise restored independently. So equal channels stay equal, a swap of channels swaps the
             result, and a channel's restoration does not leak into another: the stereo image stays.
         offsets: constant of each channel that the network is not shown, and that stays.
+        finished: chunks of this very recording, restored before; gets those that are restored now.
     """
 
-    def __init__(self, source: Source, restorer: Restorer, *, level: float, offsets: tuple[float, ...]) -> None:
+    def __init__(
+        self,
+        source: Source,
+        restorer: Restorer,
+        *,
+        level: float,
+        offsets: tuple[float, ...],
+        finished: KeptChunks | None = None,
+    ) -> None:
         super().__init__(source)
+        self._finished = finished
         self._restorer = restorer
         self._level = level
         self._offsets = torch.tensor(offsets)[:, None]
@@ -198,11 +230,21 @@ class Denoised(StageSource):
         return joined[:, start - first * self.chunk : stop - first * self.chunk]
 
     def _chunks(self, wanted: range) -> list[Tensor]:
-        """Return restored chunks; the last one computed stays at hand for reads that start inside it."""
+        """Return restored chunks; the last one computed stays at hand for reads that start inside it.
+
+        Threads that read different ranges do not wait for each other.
+        """
         with self._lock:
             ready = {index: self._kept[index] for index in wanted if index in self._kept}
-            missing = [index for index in wanted if index not in ready]
-            ready.update(zip(missing, self._restore(missing), strict=True))
+        if self._finished is not None:
+            found = {index: self._finished.get(index) for index in wanted if index not in ready}
+            ready.update({index: chunk for index, chunk in found.items() if chunk is not None})
+        missing = [index for index in wanted if index not in ready]
+        for index, chunk in zip(missing, self._restore(missing), strict=True):
+            ready[index] = chunk
+            if self._finished is not None:
+                self._finished.put(index, chunk)
+        with self._lock:
             self._kept[wanted[-1]] = ready[wanted[-1]]
             self._kept.move_to_end(wanted[-1])
             while len(self._kept) > 2:
@@ -221,6 +263,11 @@ class Denoised(StageSource):
         return [
             (span + change)[:, start:stop] for span, change, (start, stop) in zip(spans, changes, edges, strict=True)
         ]
+
+
+def cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _dtype(precision: Precision, device: torch.device) -> torch.dtype:
