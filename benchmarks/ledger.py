@@ -43,39 +43,40 @@ def main() -> None:
     parser.add_argument("--files", metavar="N", type=int, nargs="+", default=[10_000, 100_000])
     parser.add_argument("--json", metavar="FILE", type=Path, help="also write the figures here")
     options = parser.parse_args()
-    figures = {count: measured(count) for count in options.files}
-    print(f"{'':36}" + "".join(f"{count:>26,} files" for count in figures))
-    print(f"{'step':36}" + "".join(f"{'s':>12} {'s of CPU':>9} {'MB':>7}  " for _ in figures))
-    for step in next(iter(figures.values())):
-        cells = ("{:>9.3f} {:>9.3f} {:>7.1f}".format(*taken[step]) for taken in figures.values())
-        print(f"{step:36}" + "  ".join(f"{cell:>30}" for cell in cells))
+    figures = {}
+    print(f"{'files':>8}  {'step':36}{'s':>10} {'s of CPU':>10} {'MB':>8}")
+    for count in options.files:
+        figures[count] = {}
+        for step, taken in measured(count):
+            figures[count][step] = taken
+            print("{:>8}  {:36}{:>10.3f} {:>10.3f} {:>8.1f}".format(count, step, *taken), flush=True)
     if options.json:
         options.json.write_text(json.dumps(figures, indent=2) + "\n")
 
 
-def measured(count: int) -> dict[str, Taken]:
-    """Return what each step takes."""
+def measured(count: int) -> Iterator[tuple[str, Taken]]:
+    """Yield what each step takes."""
     with tempfile.TemporaryDirectory(prefix="audiorestore-") as name:
         archive = made(Path(name), count)
         steps: dict[str, Callable[[], object]] = {
             "plan of new files": partial(plan, archive),
             f"claim and finish {CLAIMS} files": partial(claim, archive),
         }
-        figures = {step: alone(call) for step, call in steps.items()}
+        yield from ((step, alone(call)) for step, call in steps.items())
         finish(archive)
         steps = {
+            "all failed rows": partial(asked, archive, "failed"),
             "plan, all done before": partial(plan, archive),
             "look of a watch, nothing new": partial(work.look, archive),
             "counts by status": partial(asked, archive, "counts"),
             "500 rows, failures first": partial(asked, archive, "report"),
-            "all failed rows": partial(asked, archive, "failed"),
             "one row by name": partial(asked, archive, "row"),
             "rows of the same sound": partial(asked, archive, "sound"),
             "export to CSV": partial(table, archive, "ledger.csv"),
             "export to Parquet": partial(table, archive, "ledger.parquet"),
             "plan, all moved to another folder": partial(moved, archive),
         }
-        return figures | {step: alone(call) for step, call in steps.items()}
+        yield from ((step, alone(call)) for step, call in steps.items())
 
 
 def made(folder: Path, count: int) -> Archive:
