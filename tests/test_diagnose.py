@@ -137,7 +137,8 @@ def test_the_edges_of_dropouts_are_no_clicks() -> None:
     lost = DamageMap((Damage("dropout", 30_000, 31_000, 0, 1.0, "filled"), Damage("dropout", 50_000, 50_500, 1, 1.0)))
     meter = Heard([10_000, 29_990, 31_030, 31_100, 50_000, 70_000])
     (finding,) = clicks(meter, 0, lost, RATE, 10 * RATE)  # type: ignore[arg-type]
-    assert [round(seconds * RATE) for seconds in finding.details["positions"]] == [10_000, 31_100, 50_000, 70_000]
+    places = np.array(finding.details["positions"]) * RATE
+    np.testing.assert_allclose(places, [10_000, 31_100, 50_000, 70_000], atol=2)
 
 
 def test_an_offset_is_found() -> None:
