@@ -12,8 +12,10 @@ from typer.testing import CliRunner
 
 from audiorestore.audio.signal import Audio
 from audiorestore.cli.app import app
+from audiorestore.damage.damage_map import Damage, DamageMap
 from audiorestore.diagnosis.channels import ChannelMeter
 from audiorestore.diagnosis.diagnose import diagnose
+from audiorestore.diagnosis.events import clicks
 from audiorestore.diagnosis.finding import Diagnosis, Finding, Kind
 from audiorestore.quality.inspection import sample_blocks
 from tests.conftest import noise
@@ -116,6 +118,27 @@ def test_clipping_and_dropouts_are_found() -> None:
     assert not diagnosis.of("clicks", "crackle")
     (dropout,) = diagnosis.of("dropout")
     assert (dropout.start, dropout.end) == (pytest.approx(40_000, abs=30), pytest.approx(40_400, abs=30))
+
+
+class Heard:
+    """A click meter that has heard clear clicks at some places, and even noise."""
+
+    def __init__(self, places: list[int]) -> None:
+        self._places = np.array(places)
+
+    def places(self, channel: int) -> tuple[np.ndarray, np.ndarray]:
+        return self._places, np.full(len(self._places), 20.0)
+
+    def texture(self, channel: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        return np.arange(0, 10 * RATE, 300), np.ones(534), np.full(534, 3.0)
+
+
+def test_the_edges_of_dropouts_are_no_clicks() -> None:
+    lost = DamageMap((Damage("dropout", 30_000, 31_000, 0, 1.0, "filled"), Damage("dropout", 50_000, 50_500, 1, 1.0)))
+    meter = Heard([10_000, 29_990, 31_030, 31_100, 50_000, 70_000])
+    (finding,) = clicks(meter, 0, lost, RATE, 10 * RATE)  # type: ignore[arg-type]
+    places = np.array(finding.details["positions"]) * RATE
+    np.testing.assert_allclose(places, [10_000, 31_100, 50_000, 70_000], atol=2)
 
 
 def test_an_offset_is_found() -> None:

@@ -608,7 +608,13 @@ def test_the_command_puts_its_work_down_when_it_is_interrupted(archive, command,
             time.sleep(0.01)
         raise AssertionError("nobody told it to stop")
 
+    class Here:
+        """A crew whose work is done in this process, where it can be looked at."""
+
+        restore = staticmethod(work.restore_batch)
+
     monkeypatch.setattr(one_file, "run_job", endless)
+    monkeypatch.setattr("flows.restore_archive.crew_of", lambda config: Here())
     assert main([str(archive.source), str(archive.destination), "--config", str(batch_file(archive))]) == 130
     assert "the same command goes on from here" in capsys.readouterr().err
     assert {row.status for row in rows(archive)} == {"pending"}
