@@ -13,11 +13,13 @@ WORKDIR /source
 COPY constraints.txt ./
 # The large packages in a layer of their own: a change of the program does not fetch them again.
 RUN pip install --no-cache-dir --root-user-action ignore --constraint constraints.txt torch torchaudio
-COPY pyproject.toml README.md LICENSE ./
+COPY pyproject.toml README.md LICENSE prefect.yaml ./
 COPY audiorestore audiorestore
 COPY flows flows
 COPY configs configs
-RUN pip install --no-cache-dir --root-user-action ignore --constraint constraints.txt .
+# What else is to be installed: --build-arg EXTRAS='[s3,sftp,http,metrics]'
+ARG EXTRAS=""
+RUN pip install --no-cache-dir --root-user-action ignore --constraint constraints.txt ".${EXTRAS}"
 
 # Caches and Prefect's database go to a place that any `--user` may write to.
 ENV HOME=/tmp DO_NOT_TRACK=1 PREFECT_SERVER_ANALYTICS_ENABLED=false

@@ -42,6 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options.settle_seconds = _SETTLE_SECONDS
     prepare()
     from audiorestore.errors import AudioRestoreError, ConfigError, printable
+    from flows.embedded import server
 
     begun = False
     try:
@@ -49,9 +50,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise ConfigError(f"--every: expected a number of seconds above 0, found {options.every:g}")
         archive = archive_of(options)
         begun = True
-        if options.watch:
-            return _watch(archive, options)
-        summary = _run(archive)
+        with server():
+            if options.watch:
+                return _watch(archive, options)
+            summary = _run(archive)
     except AudioRestoreError as error:
         print(f"error: {printable(str(error))}", file=sys.stderr)
         return 1 if begun else 2

@@ -27,6 +27,7 @@ from audiorestore.records.lease import Owner
 from audiorestore.records.ledger import Ledger
 from flows.desk import ledger_of
 from flows.environment import THREADS
+from flows.journal import note_file
 from flows.messages import Alive, Answer, Ended, Finished, Hello, Line, Request
 from flows.one_file import Report, remove_parts
 from flows.outcome import BatchResult
@@ -263,6 +264,7 @@ class _Task:
                     self.current = None
                     self._names.remove(answer.name)
                     result += answer.result
+                    note_file(self._archive, self._run, answer.name, answer.result)
                 elif isinstance(answer, Finished) and answer.error is not None:
                     raise answer.error
         except HungError:
@@ -284,6 +286,7 @@ class _Task:
         with self._left(name) as (ledger, owner):
             ledger.give_up(name, owner, line)
         self._report(line)
+        note_file(self._archive, self._run, name, BatchResult(failed=1))
         return BatchResult(failed=1)
 
     @contextmanager

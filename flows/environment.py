@@ -16,6 +16,8 @@ PREFECT = {
     # Nothing about an archive leaves the machine.
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "DO_NOT_TRACK": "1",
+    # A run on a machine that goes away is found by its silence.
+    "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
     # A line for each file that fails, none for each that does not.
     "PREFECT_LOGGING_LEVEL": "WARNING",
 }

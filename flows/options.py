@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 import math
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from flows.settings import Archive
@@ -14,10 +15,13 @@ _SETTINGS = ("device", "residual", "pictures", "force", "recheck", "retry_refuse
 _RESTORE_SETTINGS = {"strength": "strength_db"}
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
+def add_options(parser: argparse.ArgumentParser, *, places_needed: bool = True) -> None:
     """Add what says which archive is restored, and how."""
-    parser.add_argument("source", metavar="SRC", help="folder of recordings, or one file, or a URL; never changed")
-    parser.add_argument("destination", metavar="DST", help="folder or URL for the results; names are kept")
+    many = None if places_needed else "?"
+    parser.add_argument(
+        "source", metavar="SRC", nargs=many, help="folder of recordings, or one file, or a URL; never changed"
+    )
+    parser.add_argument("destination", metavar="DST", nargs=many, help="folder or URL for the results; names are kept")
     parser.add_argument("--config", metavar="YAML", default="default", help="settings; see docs/batch.md")
     parser.add_argument("--device", metavar="DEVICE", help="auto, cpu, cuda or cuda:N")
     parser.add_argument("--strength", metavar="DB", type=float, help="most by which anything is reduced, in dB")
@@ -44,24 +48,28 @@ def archive_of(options: argparse.Namespace) -> Archive:
         AudioRestoreError: settings, source, destination, model or device are not usable.
     """
     from audiorestore.config import find_config, read_yaml
-    from audiorestore.errors import ConfigError
     from flows.settings import Archive
     from flows.work import check
 
+    path = find_config("batch", options.config)
+    settings = with_options(read_yaml(path), options)
+    archive = Archive.of(options.source, options.destination, settings, state=options.state, where=str(path))
+    check(archive)
+    return archive
+
+
+def with_options(settings: Mapping[str, Any], options: argparse.Namespace) -> dict[str, Any]:
+    """Return settings, as plain data, with those that the options ask for.
+
+    Raises:
+        ConfigError: a value is out of bounds.
+    """
+    from audiorestore.errors import ConfigError
+
     if options.strength is not None and not 0 <= options.strength < math.inf:
         raise ConfigError(f"--strength: expected a number from 0 up, found {options.strength:g}")
-    path = find_config("batch", options.config)
-    settings = read_yaml(path)
     given = {name: value for name in _SETTINGS if (value := getattr(options, name)) is not None}
     restore = {
         setting: value for name, setting in _RESTORE_SETTINGS.items() if (value := getattr(options, name)) is not None
     }
-    archive = Archive.of(
-        options.source,
-        options.destination,
-        {**settings, **given, "restore": {**(settings.get("restore") or {}), **restore}},
-        state=options.state,
-        where=str(path),
-    )
-    check(archive)
-    return archive
+    return {**settings, **given, "restore": {**(settings.get("restore") or {}), **restore}}

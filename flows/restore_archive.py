@@ -15,7 +15,7 @@ from inspect import signature
 from typing import Annotated, Any, Protocol, TypeVar
 
 from prefect import Flow, task
-from prefect.artifacts import create_markdown_artifact, create_table_artifact
+from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.futures import PrefectFuture
@@ -29,10 +29,16 @@ from audiorestore.config import to_mapping
 from audiorestore.errors import AudioRestoreError
 from flows import work
 from flows.crew import crew_of, manned
+from flows.journal import note
+from flows.morning import announce as tell_webhook
+from flows.morning import morning_of, write
 from flows.outcome import BatchResult, Plan, Summary
+from flows.presence import announce
+from flows.remote import patiently
 from flows.runners import runner_of, submitting
 from flows.settings import Archive
 from flows.shards import Runs, ServerRuns, Shard, begun, shard_config
+from flows.watchers import watched
 from flows.work import Pace
 
 T = TypeVar("T")
@@ -48,6 +54,7 @@ class _Future(Protocol[T_co]):
 
 COMPLETED_WITH_FAILURES = "Completed with failures"
 COMPLETED_WITH_REFUSALS = "Completed with refusals"
+_ROUNDS = 5  # in which files are begun again whose process has died
 _ROWS = 500  # of a table that people look at
 
 
@@ -97,6 +104,7 @@ def restore_archive(
         Completed; Completed with refusals, if the quality plan refused some; Completed with failures; or Failed, if
         more files failed than ``allowed_failures`` allows.
     """
+    announce()
     archive = Archive.of(source, destination, config, state=state)
     work.check(archive)
     started = time.monotonic()
@@ -105,16 +113,27 @@ def restore_archive(
         f"run {plan.run}: {plan.found} files found, {plan.unchanged} done before, {plan.refused} refused before, "
         f"{plan.pending} to do, {plan.held} in work elsewhere"
     )
-    with manned(archive.config), runner_of(archive.config) as runner:
+    note("begun", archive, plan.run, found=plan.found, pending=plan.pending, held=plan.held)
+    latest, result = plan, BatchResult()
+    with watched(archive, plan.run), manned(archive.config), runner_of(archive.config) as runner:
         try:
-            result = _sharded(archive, plan, ServerRuns()) if archive.config.shards else _restore(archive, plan, runner)
+            for _ in range(_ROUNDS):
+                sharded = bool(archive.config.shards)
+                result += _sharded(archive, latest, ServerRuns()) if sharded else _restore(archive, latest, runner)
+                if not work.is_left(archive, plan.run):
+                    break
+                latest = plan_archive(archive)  # files that died with a process elsewhere
+                if not latest.pending:
+                    break
             _verify(archive, plan, runner)
         except BaseException:  # a cancelled run too; before the runner waits for its tasks
-            work.stop(archive, plan.run)
+            work.stop(archive, latest.run)
             raise
     summary = work.summarise(archive, plan, result, seconds=time.monotonic() - started)
-    publish(summary, work.table(archive, plan.run, _ROWS))
-    return final_state(summary, archive.config.allowed_failures)
+    ended = final_state(summary, archive.config.allowed_failures)
+    patiently(lambda: publish(summary, work.table(archive, plan.run, _ROWS)))
+    patiently(lambda: report(archive, summary, ended))
+    return ended
 
 
 def parameters(archive: Archive) -> dict[str, Any]:
@@ -182,6 +201,15 @@ def publish(summary: Summary, table: list[dict[str, Any]]) -> None:
         )
 
 
+def report(archive: Archive, summary: Summary, ended: State[Any]) -> None:
+    """Write the report of the morning, and tell where it is: the server, the log, and the webhook if there is one."""
+    morning = morning_of(archive, summary, ended.name or "")
+    page = write(morning, archive.home)
+    create_link_artifact(page.as_uri(), page.name, key="restoration-report", description=summary.lines()[0])
+    note("ended", archive, summary.run, state=morning.state, message=ended.message, seconds=summary.seconds)
+    tell_webhook(morning, page, get_run_logger().warning)
+
+
 def _restore(archive: Archive, plan: Plan, runner: TaskRunner[Any]) -> BatchResult:
     pace, total = Pace(), BatchResult()
     tasks = work.batches(work.todo(archive, plan.run), archive.config, pace)
@@ -197,7 +225,7 @@ def _restore(archive: Archive, plan: Plan, runner: TaskRunner[Any]) -> BatchResu
 
 
 def _sharded(archive: Archive, plan: Plan, runs: Runs) -> BatchResult:
-    """Restore in runs of their own; what those that crashed have left is for the next run of the archive."""
+    """Restore in runs of their own; what those that crashed have left is for the next round."""
     config = archive.config
     pace, total = Pace(), BatchResult()
     shards = work.batches(work.todo(archive, plan.run), replace(config, **shard_config(config)), pace)

@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from typing import Any, Protocol
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from prefect import flow
 from prefect.client.orchestration import get_client
@@ -26,6 +26,8 @@ from prefect.states import Cancelling, Completed
 
 from flows.crew import crew_of, manned
 from flows.outcome import BatchResult
+from flows.presence import announce
+from flows.remote import patiently
 from flows.settings import Archive, BatchConfig
 
 MOST_NAMES = 1000  # of a shard: they travel as a parameter, of which the server takes half a megabyte
@@ -47,6 +49,7 @@ def restore_shard(
     Returns:
         Completed, whatever became of the files; the message is the `BatchResult`.
     """
+    announce()
     result = restore_names(Archive.of(source, destination, config, state=state), run, names, get_run_logger().warning)
     return Completed(message=json.dumps(asdict(result)))
 
@@ -88,14 +91,21 @@ class ServerRuns:
 
     def begin(self, deployment: str, parameters: dict[str, Any]) -> UUID:
         """Ask for a run, and return its number."""
-        begun: Any = run_deployment(deployment, parameters=parameters, timeout=0)
+        key = str(uuid4())  # asked again, it is the same run
+        begun: Any = patiently(
+            lambda: run_deployment(deployment, parameters=parameters, timeout=0, idempotency_key=key)
+        )
         assert isinstance(begun.id, UUID)
         return begun.id
 
     def state(self, run: UUID) -> State[Any] | None:
         """Return the state that a run ended in; None while it has not."""
-        with get_client(sync_client=True) as client:
-            state = client.read_flow_run(run).state
+
+        def ask() -> State[Any] | None:
+            with get_client(sync_client=True) as client:
+                return client.read_flow_run(run).state
+
+        state = patiently(ask)
         return state if state is not None and state.is_final() else None
 
     def cancel(self, run: UUID) -> None:

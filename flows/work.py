@@ -216,6 +216,13 @@ def verify_batch(archive: Archive, names: Sequence[str], report: Report) -> int:
     return len(problems)
 
 
+def is_left(archive: Archive, run: int) -> bool:
+    """Tell whether there are files that have not come to an end."""
+    with ledger_of(archive) as ledger:
+        counts = ledger.counts(run)
+    return "pending" in counts or "running" in counts
+
+
 def stop(archive: Archive, run: int) -> None:
     """Let all workers of a run put down what they have in hand; nothing is lost but the file in work."""
     with ledger_of(archive) as ledger:

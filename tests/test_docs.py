@@ -16,6 +16,7 @@ import yaml
 
 from audiorestore.cli.app import app
 from audiorestore.cli.exits import ExitCode
+from audiorestore.cli.handover import MODULES
 from audiorestore.config import from_mapping, list_configs
 from audiorestore.restoration.pipeline import RestorationConfig
 from audiorestore.training.trainer import TrainingConfig
@@ -76,14 +77,14 @@ def calls(document: Path, program: str) -> list[list[str]]:
 @cache
 def options_of(command: str) -> frozenset[str]:
     """Return the options that a command knows; those of the flow are read from its own help."""
-    if command != "batch":
+    if command not in MODULES:
         found = COMMANDS
         for word in command.split():
             known = found[word]
             found = getattr(known, "commands", {})
         return frozenset(name for item in known.params for name in (*item.opts, *item.secondary_opts))
     run = subprocess.run(
-        [sys.executable, "-m", "flows", "--help"], cwd=ROOT, capture_output=True, text=True, check=True
+        [sys.executable, "-m", MODULES[command], "--help"], cwd=ROOT, capture_output=True, text=True, check=True
     )
     return frozenset(re.findall(r"(?<![\w-])--?[a-z][\w-]*", run.stdout))
 

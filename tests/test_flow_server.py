@@ -1,139 +1,49 @@
-"""The batch as it stands in an archive: a real Prefect server, a deployment on a schedule, and a worker of its own."""
+"""The batch as it stands in an archive: a real Prefect server, deployments on schedule and on demand, and a worker."""
 
 from __future__ import annotations
 
 import json
 import os
 import signal
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
-from datetime import UTC, datetime
-from pathlib import Path
 
 import pytest
 import soundfile
 
 from audiorestore.models.checkpoint import Checkpoint, save_checkpoint
-from audiorestore.records.ledger import Ledger
 from tests.conftest import noise
+from tests.prefect_server import call, done_in, prefect_server, running, wait_for
 
 pytestmark = pytest.mark.slow
 
 FILES = 40
-PATIENCE_SECONDS = 300
 
-# What a person does with the deployment: run it, look at the artifacts, look at the schedule.
+# What a person may look at afterwards: the runs of the schedule, the artifacts.
 ASK = """
-import json, sys
+import json
 from prefect.artifacts import Artifact
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.filters import FlowRunFilter
-from prefect.deployments import run_deployment
 
-run = run_deployment("restore-archive/night", timeout=float(sys.argv[1]), poll_interval=1, as_subflow=False)
-summary = Artifact.get("restoration-summary")
 with get_client(sync_client=True) as client:
-    scheduled = FlowRunFilter.model_validate({"state": {"type": {"any_": ["SCHEDULED"]}}})
-    waiting = client.read_flow_runs(flow_run_filter=scheduled)
+    nightly = client.read_deployment_by_name("restore-archive/nightly")
+    runs = [run for run in client.read_flow_runs() if run.deployment_id == nightly.id and run.auto_scheduled]
+summary = Artifact.get("restoration-summary")
 print(json.dumps({
-    "state": [run.state.name, run.state.message],
+    "states": [run.state.name for run in runs],
+    "labels": [run.labels for run in runs if run.state.name == "Completed"],
     "summary": json.loads(summary.data)[0],
-    "scheduled": len([one for one in waiting if one.auto_scheduled]),
 }))
 """
-
-
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port: int = found.getsockname()[1]
-    return port
-
-
-@contextmanager
-def running(arguments: list[str], environment: dict[str, str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a program as the leader of its own process group, and end all of that group afterwards."""
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-m", *arguments],
-            env=environment,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-    try:
-        yield process
-    finally:
-        for how in (signal.SIGTERM, signal.SIGKILL):
-            try:
-                os.killpg(process.pid, how)
-                process.wait(10)
-            except (ProcessLookupError, subprocess.TimeoutExpired):
-                continue
-        process.wait()
-
-
-def wait_for(what, process: subprocess.Popen[bytes], log: Path) -> None:
-    """Wait until ``what()`` is true; the process must stay alive meanwhile."""
-    until = time.monotonic() + PATIENCE_SECONDS
-    while not what():
-        assert process.poll() is None, log.read_text()
-        assert time.monotonic() < until, log.read_text()
-        time.sleep(0.2)
 
 
 @pytest.fixture(scope="module")
 def environment(tmp_path_factory) -> Iterator[dict[str, str]]:
     """Return the environment of a new server's clients."""
-    home = tmp_path_factory.mktemp("prefect")
-    port = free_port()
-    api = f"http://127.0.0.1:{port}/api"
-    settings = {
-        "PREFECT_HOME": str(home),
-        "PREFECT_API_URL": api,
-        "PREFECT_SERVER_UI_API_URL": api,
-        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-        "DO_NOT_TRACK": "1",
-        "PREFECT_WORKER_QUERY_SECONDS": "1",
-        "PREFECT_LOGGING_LEVEL": "INFO",
-    }
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")} | settings
-
-    def healthy() -> bool:
-        try:
-            with urllib.request.urlopen(f"{api}/health", timeout=5) as answer:
-                return answer.status == 200
-        except OSError:
-            return False
-
-    log = home / "server.log"
-    server = ["prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
-    with running(server, environment, log) as process:
-        wait_for(healthy, process, log)
+    with prefect_server(tmp_path_factory.mktemp("prefect")) as environment:
         yield environment
 
 
-def call(environment: dict[str, str], *arguments: str) -> str:
-    done = subprocess.run(
-        [sys.executable, *arguments], env=environment, capture_output=True, text=True, timeout=PATIENCE_SECONDS
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
-def done_in(destination: Path) -> int:
-    if not (destination / ".audiorestore" / "ledger.sqlite").exists():
-        return 0
-    with Ledger(destination) as ledger:
-        return sum(row.status == "done" for row in ledger.rows())
-
-
-def test_killed_in_a_terminal_a_worker_on_a_server_takes_over(tmp_path, tiny_checkpoint: Checkpoint, environment):
+def test_killed_in_a_terminal_a_scheduled_run_takes_over(tmp_path, tiny_checkpoint: Checkpoint, environment):
     save_checkpoint(tiny_checkpoint, tmp_path / "tiny")
     source, destination = tmp_path / "source", tmp_path / "results"
     source.mkdir()
@@ -151,15 +61,29 @@ def test_killed_in_a_terminal_a_worker_on_a_server_takes_over(tmp_path, tiny_che
     before = done_in(destination)
     assert 3 <= before < FILES
 
-    hour = (datetime.now(UTC).hour + 12) % 24  # daily, and not while the test runs
-    deployment = ["--name", "night", "--pool", "archive", "--cron", f"0 {hour} * * *"]
-    call(environment, "-m", "flows.deploy", *batch, *deployment)
+    every_minute = ["-m", "flows.deploy", *batch, "--cron", "* * * * *"]
+    made = call(environment, *every_minute)
+    assert "deployment restore-archive/nightly: made, on plan/archive" in made
+    assert call(environment, *every_minute) == "nothing to change\n"
     log = tmp_path / "worker.log"
-    with running(["prefect", "worker", "start", "--pool", "archive", "--limit", "1"], environment, log):
-        answer = json.loads(call(environment, "-c", ASK, str(PATIENCE_SECONDS - 30)).splitlines()[-1])
-    assert answer["state"][0] == "Completed", log.read_text()
-    assert answer["summary"]["done"] == FILES
-    assert answer["summary"]["unchanged"] == before
-    assert answer["summary"]["restored"] + answer["summary"]["adopted"] == FILES - before
-    assert answer["scheduled"] >= 1
+    worker_of = ["prefect", "worker", "start", "--pool"]
+    with (
+        running([*worker_of, "plan"], environment, tmp_path / "planner.log") as planner,
+        running([*worker_of, "cpu", "--limit", "1"], environment, log) as worker,
+    ):
+        assert planner.poll() is None
+        wait_for(lambda: done_in(destination) == FILES, worker, log)
+        # One recording that somebody waits for, with the settings of the deployment.
+        soundfile.write(tmp_path / "one.wav", noise(16_000, seed=99).numpy(), 16_000)
+        single = ["submit", str(tmp_path / "one.wav"), str(tmp_path / "single"), "--wait", "--json"]
+        answer = json.loads(call(environment, "-m", "audiorestore", *single))
+        assert (answer["deployment"], answer["state"]) == ("restore-archive/single", "Completed")
+        status = json.loads(call(environment, "-m", "audiorestore", "status", str(destination), "--json"))
+        scheduled = json.loads(call(environment, "-c", ASK).splitlines()[-1])
+    assert (tmp_path / "single" / "one.wav").is_file()
+    assert status["files"]["done"]["files"] == FILES
+    assert {"single", "nightly"} <= {run["deployment"] for run in status["runs"]}
+    assert "Completed" in scheduled["states"]
+    assert "Scheduled" in scheduled["states"]
+    assert all("audiorestore.process" in labels for labels in scheduled["labels"])
     assert not list(destination.rglob(".*.part"))

@@ -11,12 +11,12 @@ import typer
 from typer.core import TyperGroup
 
 from audiorestore import __version__
-from audiorestore.cli.batch import batch
 from audiorestore.cli.calibrate import calibrate
 from audiorestore.cli.console import complain
 from audiorestore.cli.damage import damage
 from audiorestore.cli.doctor import doctor
 from audiorestore.cli.exits import ExitCode, exit_code
+from audiorestore.cli.handover import batch, deploy, janitor, status, submit
 from audiorestore.cli.inspect import inspect
 from audiorestore.cli.ledger import ledger
 from audiorestore.cli.marks import marks
@@ -74,7 +74,9 @@ def _options(
 
 
 app.command()(restore)
-app.command(add_help_option=False, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(batch)
+for _command in (batch, submit, status, deploy, janitor):
+    _passed_on = {"allow_extra_args": True, "ignore_unknown_options": True}
+    app.command(add_help_option=False, context_settings=_passed_on)(_command)
 app.command()(inspect)
 app.add_typer(ledger, name="ledger")
 app.command()(replay)

@@ -159,6 +159,11 @@ _COUNTS = """
 SELECT status, COUNT(*), COALESCE(SUM(size), 0), COALESCE(SUM(audio_seconds), 0) FROM files WHERE run >= ?
 GROUP BY status
 """
+_MOST_CHANGED = """
+SELECT source, json_extract(measures, '$.change.programme_deviation_db') AS deviation FROM files
+WHERE run >= ? AND status = 'done' AND started >= (SELECT started FROM runs WHERE id = ?) AND deviation IS NOT NULL
+ORDER BY deviation DESC, source LIMIT ?
+"""
 _REPORT = "SELECT * FROM files WHERE run >= ? ORDER BY status = 'failed' DESC, status = 'refused' DESC, source LIMIT ?"
 
 
@@ -610,6 +615,11 @@ class Ledger:
     def report(self, run: int, limit: int) -> list[Row]:
         """Return rows of a run, failures first, then what was refused, and no more than ``limit``."""
         return list(self._select(_REPORT, run, limit))
+
+    def most_changed(self, run: int, limit: int) -> list[tuple[str, float]]:
+        """Return those files finished since a run began whose programme was changed most, and by how many dB."""
+        found = self._connection.execute(_MOST_CHANGED, (run, run, limit))
+        return [(_name(source), float(deviation)) for source, deviation in found]
 
     def counts(self, run: int) -> dict[Status, Count]:
         """Return how far a run has come."""
