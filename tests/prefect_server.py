@@ -58,10 +58,10 @@ def wait_for(what: Callable[[], bool], process: subprocess.Popen[bytes], log: Pa
 
 
 @contextmanager
-def prefect_server(home: Path) -> Iterator[dict[str, str]]:
+def prefect_server(home: Path, **settings: str) -> Iterator[dict[str, str]]:
     """Run a new server, and give the environment of its clients."""
     port = free_port()
-    environment = client_environment(home, port)
+    environment = client_environment(home, port) | settings
     log = home / "server.log"
     with running(server_arguments(port), environment, log) as process:
         wait_for(lambda: is_healthy(environment), process, log)
