@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -16,9 +17,10 @@ from typing import Any
 from audiorestore import __version__
 from audiorestore.audio.files import FileSource, FileWriter
 from audiorestore.audio.fixity import audio_sha256
-from audiorestore.audio.partfile import FileNumber, PartFile, file_number, make_folder
+from audiorestore.audio.formats import LOSSY
+from audiorestore.audio.partfile import FileNumber, PartFile, describe, file_number, make_folder
 from audiorestore.audio.signal import AudioInfo, Source, blocks
-from audiorestore.config import to_mapping
+from audiorestore.config import from_mapping, to_mapping
 from audiorestore.damage.damage_map import count_changed, map_damage
 from audiorestore.errors import InputError, OutputError
 from audiorestore.models.checkpoint import load_checkpoint
@@ -139,6 +141,103 @@ def run_job(
     return record
 
 
+def reuse(
+    job: Job, record: Record, kept: Path, kept_residual: Path | None = None, *, force: bool = False
+) -> Record | None:
+    """Give a recording the result that one with the same samples has, with the tags of its own, and write a record.
+
+    If the two sources are the same byte for byte, so are the results; otherwise the samples are written anew.
+
+    Args:
+        job: what is to be made.
+        record: of the other recording's restoration, by the same recipe and of the same `audio_sha256`.
+        kept: its result. kept_residual: what was removed, if that is wanted.
+        force: replace what is there.
+
+    Returns:
+        The record; None if the result cannot be had like that: it is a lossy one, or would have another format.
+
+    Raises:
+        InputError, OutputError: see `run_job`.
+    """
+    try:
+        return _reuse(job, record, kept, kept_residual, force=force)
+    except _OtherSoundError:
+        return None
+
+
+class _OtherSoundError(Exception):
+    """What was written is not the sound that was to be kept, and is dropped."""
+
+
+def _reuse(job: Job, record: Record, kept: Path, kept_residual: Path | None, *, force: bool) -> Record:
+    clock, started = time.monotonic(), datetime.now(UTC).isoformat(timespec="seconds")
+    with _no_leftovers() as made, FileSource.open(job.source) as source, FileSource.open(kept) as known:
+        before = file_state(job.source, _sound(source.info))
+        make_folder(job.result.parent)
+        with PartFile(record_path(job.result), force=force):
+            pass  # as in `run_job`
+        if before.sha256 == record.source.sha256:
+            _copy(kept, job.result, job.source, made, force=force)
+        else:
+            _rewrite(job, record, source, known, made, force=force)
+        if job.residual is not None and kept_residual is not None and job.residual != kept_residual:
+            make_folder(job.residual.parent)
+            _copy(kept_residual, job.residual, job.source, made, force=force)
+        if file_state(job.source, before.sound) != before:
+            raise InputError(job.source, expected="a source that stays as it is", found="it changed during the work")
+        with FileSource.open(job.result) as result:
+            after = _verified(job.result, result, source.info)
+        if after.audio_sha256 != record.result.audio_sha256:
+            raise _OtherSoundError
+        note = f"not restored again: its samples are those of {record.source.path}, restored {record.started}"
+        again = replace(
+            record,
+            source=_addressed(job, replace(before, audio_sha256=record.source.audio_sha256)),
+            result=_addressed(job, after),
+            residual=None if job.residual is None else _addressed(job, _residual_state(job.residual)),
+            warnings=(*record.warnings, note),
+            started=started,
+            seconds=round(time.monotonic() - clock, 3),
+        )
+        again.write(record_path(job.result), force=force, made=made)
+    return again
+
+
+def _copy(kept: Path, path: Path, source: Path, made: _Made, *, force: bool) -> None:
+    with PartFile(path, force=force, source=source) as part:
+        made.append((path, file_number(part.part)))
+        try:
+            shutil.copyfile(kept, part.part)
+        except OSError as error:
+            raise OutputError(path, expected="a copy of a result", found=describe(error)) from error
+        part.commit()
+
+
+def _rewrite(job: Job, record: Record, source: FileSource, known: FileSource, made: _Made, *, force: bool) -> None:
+    """Write the samples of a result once more, with the tags of the job's source.
+
+    Raises:
+        _OtherSoundError: they would not stay the same.
+    """
+    config = from_mapping(RestorationConfig, record.config, where=record.source.path)
+    with ExitStack() as stack:
+        result = _result_writer(job, source.info, config, _history(record.stages, config), force=force)
+        stack.push(result)
+        made.append((job.result, result.number))
+        if known.info.subtype in LOSSY or result.info.subtype != known.info.subtype:
+            raise _OtherSoundError
+        size = 10 * known.sample_rate
+        for start in range(0, known.n_samples, size):
+            result.write(known.exact(start, min(start + size, known.n_samples)))
+
+
+def _result_writer(job: Job, info: AudioInfo, config: RestorationConfig, history: str, *, force: bool) -> FileWriter:
+    """Return the writer of a job's result, in the format of its source unless that is to hold any peak."""
+    info = replace(info, subtype="FLOAT") if config.overflow == "float" else info
+    return FileWriter(job.result, info, force=force, source_path=job.source, history=history, measure=measure_loudness)
+
+
 _Made = list[tuple[Path, FileNumber]]
 """Names under which files of ours may appear, and the numbers by which the system knows these files."""
 
@@ -226,14 +325,11 @@ def _write(
     if config.overflow == "attenuate":
         peak = max(float(block.abs().max()) for block in ahead(blocks(stage, size)))
         gain = min((1 - 2**-15) / peak, 1.0) if peak > 0 else 1.0
-    info = replace(source.info, subtype="FLOAT") if config.overflow == "float" else source.info
     guarded = config.quality.guarded and config.strength_db > 0
     guard = ComparisonMeter(source.sample_rate, source.channels) if guarded else None
     with ExitStack() as stack:
         history += f"; attenuated by {-20 * math.log10(gain):.2f} dB" if gain < 1 else ""
-        result = FileWriter(
-            job.result, info, force=force, source_path=job.source, history=history, measure=measure_loudness
-        )
+        result = _result_writer(job, source.info, config, history, force=force)
         stack.push(result)
         made.append((job.result, result.number))
         residual = _residual_writer(job, source.info, force=force)

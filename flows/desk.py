@@ -20,10 +20,11 @@ from audiorestore.audio.remote import Remote, RemoteFile, connect
 from audiorestore.audio.urls import is_url
 from audiorestore.errors import FileError, InputError, OutputError
 from audiorestore.jobs import Job
+from audiorestore.records.home import cache_folder
 from audiorestore.records.ledger import FOLDER, Done, Ledger, Row
 from audiorestore.records.record import quarantine_path, record_path
 from audiorestore.records.shelf import Distant, Folder, Shelf
-from flows.settings import Archive, cache_folder
+from flows.settings import Archive
 
 
 def picture_of(result: Path) -> Path:
@@ -90,6 +91,29 @@ class Desk:
             address = self._destination.address(row.output)
             raise OutputError(address, expected="a free name (or force)", found="an existing file")
 
+    @contextmanager
+    def kept(self, row: Row, output: Path, residual: Path | None) -> Iterator[tuple[Path, Path | None]]:
+        """Give the paths of a result, and of what was removed, that stand at the destination already."""
+        if isinstance(self._archive.destination, Path):
+            yield self._archive.destination / output, None if residual is None else self._archive.destination / residual
+            return
+        folder = self._kept_folder(row)
+        yield self._brought(output, folder), None if residual is None else self._brought(residual, folder)
+
+    def is_gone(self, row: Row, ledger: Ledger) -> bool:
+        """Tell whether a source of this archive is not there any more; no, where that cannot be known."""
+        if ledger.source_of_run(row.run) != str(self._archive.source):
+            return False  # several archives may have their results in one place
+        if self._source is not None:
+            return self._source.file(row.source) is None
+        try:
+            self._archive.source_of(row.source).lstat()
+        except (FileNotFoundError, NotADirectoryError):
+            return True
+        except OSError:
+            return False
+        return False
+
     def publish(self, row: Row) -> None:
         """Bring to the destination what was made, the record last.
 
@@ -122,7 +146,21 @@ class Desk:
     def clear(self, row: Row) -> None:
         """Remove what is left here of a result for a URL."""
         if self._destination is not None:
-            shutil.rmtree(self._folder(row), ignore_errors=True)
+            for folder in (self._folder(row), self._kept_folder(row)):
+                shutil.rmtree(folder, ignore_errors=True)
+
+    def _kept_folder(self, row: Row) -> Path:
+        return self._folder(row).with_suffix(".kept")
+
+    def _brought(self, name: Path, folder: Path) -> Path:
+        assert self._destination is not None
+        found = self._destination.file(name.as_posix())
+        if found is None:
+            raise InputError(self._destination.address(name.as_posix()), expected="a result", found="nothing")
+        path = folder / name.name
+        folder.mkdir(parents=True, exist_ok=True)
+        self._destination.fetch(found, path)
+        return path
 
     def _folder(self, row: Row) -> Path:
         if isinstance(self._archive.destination, Path):

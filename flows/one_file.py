@@ -17,7 +17,7 @@ from audiorestore.audio.transient import is_transient
 from audiorestore.audio.urls import scrubbed
 from audiorestore.config import to_mapping
 from audiorestore.errors import AudioRestoreError, printable
-from audiorestore.jobs import Job, make_restorer, run_job
+from audiorestore.jobs import Job, make_restorer, reuse, run_job
 from audiorestore.records.lease import Owner
 from audiorestore.records.ledger import Done, Ledger, Recipe, Row, recipe, recipe_of
 from audiorestore.records.record import Record, record_path, residual_path, sha256_of
@@ -25,6 +25,7 @@ from audiorestore.records.shelf import Shelf
 from audiorestore.restoration.pipeline import RestorationConfig
 from audiorestore.restoration.restorer import Restorer
 from flows.desk import Desk, picture_of, shelf_of
+from flows.kept import Kept, find_kept, remove_moved
 from flows.outcome import BatchResult
 from flows.settings import Archive
 
@@ -86,12 +87,13 @@ class Worker:
 
     def _restore(self, row: Row, job: Job) -> BatchResult:
         standing = standing_of(row, self._shelf, job.source, self._recipe)
-        if standing.kind == "finished" and not self._config.force:
+        again = self._config.force or row.again
+        if standing.kind == "finished" and not again:
             assert standing.record is not None
             remove_refused(row, self._shelf)
             self._ledger.finish(row.source, self._owner, _adopted(row, self._shelf, standing.record))
             return BatchResult(adopted=1)
-        if standing.kind == "free" and not (self._config.force or self._config.retry_refused):
+        if standing.kind == "free" and not (again or self._config.retry_refused):
             before = refused_before(row, self._shelf, job.source, self._recipe)
             if before is not None:
                 return self._refuse(row, before, _adopted(row, self._shelf, before))
@@ -99,7 +101,9 @@ class Worker:
             self._ledger.own(row.source)
         elif not self._config.force:
             self._desk.check_free(row)
-        record = self._run_job(job, standing)
+        kept = None if again else self._find_kept(row, job, standing)
+        reused = None if kept is None else self._reuse(kept, row, job, standing)
+        record = reused or self._run_job(job, standing)
         if self._config.pictures and not record.refused:
             self._draw(job, standing)
         self._desk.publish(row)
@@ -110,12 +114,24 @@ class Worker:
             return self._refuse(row, record, done)
         remove_refused(row, self._shelf)
         self._ledger.finish(row.source, self._owner, done, verified=self._desk.verifies)
+        if reused is not None:
+            if kept is not None and kept.row is not None and self._desk.is_gone(kept.row, self._ledger):
+                remove_moved(kept.row, self._shelf, self._ledger, picture_of(kept.output))
+            return BatchResult(adopted=1)
         return BatchResult(restored=1, size=row.size, audio_seconds=done.audio_seconds)
 
     def _refuse(self, row: Row, record: Record, done: Done) -> BatchResult:
         self._ledger.refuse(row.source, self._owner, done, record.refusal)
         self._report(record.refusal)
         return BatchResult(refused=1, size=row.size)
+
+    def _find_kept(self, row: Row, job: Job, standing: Standing) -> Kept | None:
+        own = standing.record if standing.kind == "ours" else None
+        return find_kept(row, own, job.source, ledger=self._ledger, shelf=self._shelf, wanted=self._recipe)
+
+    def _reuse(self, kept: Kept, row: Row, job: Job, standing: Standing) -> Record | None:
+        with self._desk.kept(row, kept.output, kept.residual) as (result, residual):
+            return reuse(job, kept.record, result, residual, force=self._config.force or standing.replaceable)
 
     def _run_job(self, job: Job, standing: Standing) -> Record:
         """Restore, and try again when disk or network stumble."""
@@ -154,7 +170,7 @@ class Standing:
 
     Args:
         kind: nothing, the finished result of this very job, other files of ours, or someone else's.
-        record: that of the finished result.
+        record: that of the finished result; of another one of ours, if it is the one of the record.
     """
 
     kind: Literal["free", "finished", "ours", "foreign"]
@@ -174,12 +190,15 @@ def standing_of(row: Row, shelf: Shelf, source: Path, wanted: Recipe) -> Standin
     residual = row.residual is not None and shelf.state(Path(row.residual)) is not None
     if result is None and not residual and shelf.state(record_path(output)) is None:
         return Standing("free")
-    if record is not None and result == record.result.sha256 and _is_finished(record, row, shelf, source, wanted):
+    is_of_record = record is not None and result == record.result.sha256
+    if record is not None and is_of_record and _is_finished(record, row, shelf, source, wanted):
         return Standing("finished", record)
     recorded = {row.output_sha256, record.result.sha256 if record else None}
     result_is_ours = result in recorded if result is not None else record is not None
     residual_is_ours = not residual or (record is not None and record.residual is not None)
-    return Standing("ours" if row.owned or (result_is_ours and residual_is_ours) else "foreign")
+    if row.owned or (result_is_ours and residual_is_ours):
+        return Standing("ours", record if is_of_record else None)
+    return Standing("foreign")
 
 
 def refused_before(row: Row, shelf: Shelf, source: Path, wanted: Recipe) -> Record | None:

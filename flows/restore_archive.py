@@ -9,9 +9,11 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, TypeVar
+from functools import partial
+from inspect import signature
+from typing import Annotated, Any, TypeVar
 
-from prefect import flow, task
+from prefect import Flow, task
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
@@ -19,7 +21,9 @@ from prefect.futures import PrefectFuture
 from prefect.logging import get_run_logger
 from prefect.states import Completed, Failed
 from prefect.task_runners import ThreadPoolTaskRunner
+from pydantic import Field
 
+from audiorestore.audio.urls import Url, is_url
 from audiorestore.config import to_mapping
 from audiorestore.errors import AudioRestoreError
 from flows import work
@@ -46,9 +50,27 @@ class TooManyFailuresError(AudioRestoreError):
         return type(self), (self.summary,)
 
 
-@flow(name="restore-archive", flow_run_name="{source}", persist_result=False)
+# A path, or a URL without user, password and query. The server holds parameters to it before it writes them down.
+Place = Annotated[
+    str,
+    Field(pattern=r"^(/[\s\S]*|[^:]*(:([^/]|/[^/])[\s\S]*)?|[A-Za-z][A-Za-z0-9+.-]*://[^@/?#]+(/[^?#]*)?)$"),
+]
+
+
+class _DiscreetFlow(Flow[..., State[Any]]):
+    """A flow whose run is entered on the server only after its places are known to hold no secrets."""
+
+    def __call__(self, *arguments: Any, **options: Any) -> Any:
+        given = signature(self.fn).bind_partial(*arguments, **options).arguments
+        for text in (given.get("source"), given.get("destination")):
+            if isinstance(text, str) and is_url(text):
+                Url.parse(text)
+        return super().__call__(*arguments, **options)
+
+
+@partial(_DiscreetFlow, name="restore-archive", flow_run_name="{source}", persist_result=False)
 def restore_archive(
-    source: str, destination: str, config: dict[str, Any] | None = None, state: str | None = None
+    source: Place, destination: Place, config: dict[str, Any] | None = None, state: str | None = None
 ) -> State[Any]:
     """Restore an archive: what the ledger does not know as done yet.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 import os
 from collections.abc import Mapping
@@ -12,6 +11,7 @@ from typing import Any, Literal, Self
 
 from audiorestore.audio.urls import Url, is_url
 from audiorestore.config import find_config, from_mapping, load_config
+from audiorestore.records.home import home_of
 from audiorestore.restoration.pipeline import RestorationConfig
 
 # Each file in work takes memory of its own.
@@ -140,24 +140,12 @@ class Archive:
         """The folder that the ledger is in."""
         if self.state is not None:
             return self.state
-        if isinstance(self.destination, Path):
-            return self.destination
-        key = hashlib.sha256(os.fsencode(f"{self.source}\n{self.destination}")).hexdigest()[:16]
-        return _user_folder("XDG_DATA_HOME", ".local/share") / key
+        return home_of(self.source, self.destination)
 
     def source_of(self, name: str) -> Path:
         """Return the path of a source in a folder from its name in the ledger."""
         assert isinstance(self.source, Path)
         return self.source / name if self.source.is_dir() else self.source
-
-
-def cache_folder() -> Path:
-    """Return where copies of sources at URLs are kept."""
-    return _user_folder("XDG_CACHE_HOME", ".cache")
-
-
-def _user_folder(variable: str, default: str) -> Path:
-    return Path(os.environ.get(variable) or Path.home() / default) / "audiorestore"
 
 
 def _place(text: str) -> Path | Url:

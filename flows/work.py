@@ -113,7 +113,7 @@ def plan(archive: Archive) -> Plan:
     config = archive.config
     with ledger_of(archive, listed=True) as ledger:
         found, problems = _find(archive)
-        run = ledger.start_run(str(archive.source) if isinstance(archive.source, Url) else archive.source)
+        run = ledger.start_run(_text(archive.source), _text(archive.destination))
         planned = ledger.plan(
             run,
             found,
@@ -125,6 +125,10 @@ def plan(archive: Archive) -> Plan:
             on_stale=lambda row: remove_parts(archive, row),
         )
     return Plan(run, planned.found, planned.unchanged, planned.refused, planned.pending, planned.held, problems)
+
+
+def _text(place: Path | Url) -> Path | str:
+    return str(place) if isinstance(place, Url) else place
 
 
 def todo(archive: Archive, run: int) -> list[tuple[str, int]]:

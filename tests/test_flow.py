@@ -24,7 +24,8 @@ from audiorestore.config import find_config, load_config, to_mapping
 from audiorestore.errors import ConfigError, InputError, OutputError
 from audiorestore.models.checkpoint import Checkpoint, save_checkpoint
 from audiorestore.quality.gates import Limit, QcPlan
-from audiorestore.records.ledger import Ledger, Row, rebuild
+from audiorestore.records.ledger import Ledger, Row
+from audiorestore.records.rebuild import rebuild
 from audiorestore.records.record import Record
 from audiorestore.restoration.pipeline import RestorationConfig
 from flows import one_file, work

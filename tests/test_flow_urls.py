@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 from collections.abc import Iterator
 from dataclasses import replace
@@ -12,14 +13,21 @@ from pathlib import Path
 import fsspec
 import pytest
 import soundfile
+from prefect import Flow
 
 from audiorestore.audio.remote import Remote, connect
 from audiorestore.audio.urls import Url
+from audiorestore.errors import ConfigError
 from audiorestore.quality.gates import Limit, QcPlan
+from audiorestore.records.home import cache_folder
 from audiorestore.records.ledger import Ledger
+from audiorestore.records.rebuild import rebuild
+from audiorestore.records.shelf import Distant
 from audiorestore.restoration.pipeline import RestorationConfig
+from flows import one_file
 from flows.__main__ import main
-from flows.settings import Archive, BatchConfig, cache_folder
+from flows.restore_archive import restore_archive
+from flows.settings import Archive, BatchConfig
 from tests.conftest import noise
 from tests.servers import SshServer, WebServer, ssh_server, web_server
 from tests.test_flow import RATE, batch_file, configured, files, killed_at, model, run, start
@@ -148,6 +156,33 @@ def test_without_its_ledger_it_takes_over_what_has_a_record(archive, bucket, tmp
     assert content(bucket) == found
 
 
+def test_a_ledger_is_rebuilt_from_the_records_at_a_url(archive, bucket, tmp_path):
+    distant = replace(archive, destination=url(f"{bucket}/out"), state=tmp_path / "state")
+    assert run(distant).restored == 2
+    with Ledger(tmp_path / "state") as ledger:
+        known = ledger.rows()
+    system().pipe_file(f"{bucket}/out/c.wav.restoration.json", b"{}")
+    problems = rebuild(tmp_path / "another", Distant(connect(distant.destination), listed=True))
+    assert [problem.path for problem in problems] == [f"{bucket}/out/c.wav.restoration.json"]
+    with Ledger(tmp_path / "another") as ledger:
+        assert ledger.rows() == [replace(row, verified=False) for row in known]
+    system().rm_file(f"{bucket}/out/c.wav.restoration.json")
+    summary = run(replace(distant, state=tmp_path / "another"))
+    assert (summary.unchanged, summary.restored, summary.adopted) == (2, 0, 0)
+
+
+def test_at_a_url_too_results_move_with_their_sources(archive, web, bucket, monkeypatch):
+    distant = replace(archive, source=url(web.address), destination=url(bucket))
+    assert run(distant).restored == 2
+    before = sounds(content(bucket))
+    (archive.source / "a").rename(archive.source / "c")
+    monkeypatch.delattr(one_file, "run_job")
+    assert (run(distant).adopted, run(distant).unchanged) == (1, 2)
+    assert sounds(content(bucket)) == {name.replace("a/", "c/"): one for name, one in before.items()}
+    assert json.loads(content(bucket)["c/0.wav.restoration.json"])["result"]["path"] == f"{bucket}/c/0.wav"
+    assert not list((distant.home / ".audiorestore" / "work").iterdir())
+
+
 def test_a_file_of_anybody_else_stays(archive, bucket):
     system().pipe_file(f"{bucket}/a/0.wav", b"somebody's")
     distant = replace(archive, destination=url(bucket))
@@ -253,6 +288,31 @@ def test_wrong_use_is_one_line_without_secrets(archive, monkeypatch, capsys, sou
     assert message in captured.err
     assert len(captured.err.splitlines()) == 1
     assert "hunter2" not in captured.err
+
+
+@pytest.mark.parametrize(
+    "text", ["s3://key:hunter2@bucket/x", "https://host/list.txt?token=hunter2", "sftp://me@host/x"]
+)
+def test_the_flow_takes_no_secrets_into_its_parameters(text, monkeypatch):
+    """A run that is started directly is refused before Prefect enters it, one of a deployment by the server."""
+    entered = []
+    monkeypatch.setattr(Flow, "__call__", lambda *arguments, **options: entered.append(options))
+    with pytest.raises(ConfigError, match="expected a URL without user, password and query") as refused:
+        restore_archive(text, "/results")
+    assert "hunter2" not in str(refused.value)
+    with pytest.raises(ConfigError):
+        restore_archive("/source", destination=text)
+    assert not entered
+    schema = restore_archive.parameters.properties
+    for name in ("source", "destination"):
+        assert not re.search(schema[name]["pattern"], text)
+
+
+@pytest.mark.parametrize(
+    "text", ["/tapes/a:b", "tapes", "a:b/c", "s3://bucket/x y", "sftp://host:22/x", "http://host/"]
+)
+def test_the_flow_takes_places(text):
+    assert re.search(restore_archive.parameters.properties["source"]["pattern"], text)
 
 
 def test_a_connection_is_made_once_a_process(bucket):

@@ -34,6 +34,7 @@ DOORS = {
     "rich": {"audiorestore.cli", "flows"},
     "prefect": {"flows"},
     "paramiko": {"audiorestore.audio.remote"},
+    "pyarrow": {"audiorestore.records.export"},
 }
 
 Imports = dict[str, set[str]]

@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from audiorestore.config import to_mapping
 from audiorestore.errors import ConfigError, InputError
 from audiorestore.records.lease import Owner
-from audiorestore.records.ledger import Done, Found, Ledger, Recipe, Row, rebuild, recipe, recipe_of
+from audiorestore.records.ledger import Done, Found, Ledger, Recipe, Row, recipe, recipe_of
+from audiorestore.records.rebuild import rebuild
 from audiorestore.records.record import FileState, Record, file_state, record_path
 from audiorestore.restoration.pipeline import RestorationConfig
 from audiorestore.restoration.restorer import ChunkConfig
@@ -344,8 +345,54 @@ def test_rebuild_replaces_a_file_that_is_no_ledger(tmp_path):
 def test_a_ledger_of_another_version_is_refused(ledger):
     with sqlite3.connect(ledger.path) as connection:
         connection.execute("PRAGMA user_version = 99")
-    with pytest.raises(InputError, match="expected a ledger of version 2 \\(it can be rebuilt\\), found version 99"):
+    with pytest.raises(InputError, match="expected a ledger of version 3 \\(it can be rebuilt\\), found version 99"):
         Ledger(ledger.destination)
+
+
+def test_a_ledger_of_version_2_becomes_one_of_version_3_and_keeps_its_rows(ledger):
+    plan(ledger, found(2))
+    finish(ledger, found(1)[0])
+    known = ledger.rows()
+    ledger.close()
+    with sqlite3.connect(ledger.path) as connection:
+        for statement in (
+            "DROP TABLE sightings",
+            "DROP INDEX files_sound",
+            "ALTER TABLE files DROP COLUMN audio_sha256",
+            "ALTER TABLE files DROP COLUMN again",
+            "ALTER TABLE runs DROP COLUMN destination",
+            "PRAGMA user_version = 2",
+        ):
+            connection.execute(statement)
+    with Ledger(ledger.destination) as migrated:
+        assert migrated.rows() == [replace(row, audio_sha256=None) for row in known]
+        assert plan(migrated, found(2)).unchanged == 1
+
+
+def test_what_changes_between_looks_has_not_settled(ledger):
+    def look(now: float, **mtimes: int) -> set[str]:
+        ledger.sight(((name, 100, mtime) for name, mtime in mtimes.items()), now)
+        assert ledger.settled(10, now) == len(mtimes) - len(ledger.unsettled(10, now))
+        return ledger.unsettled(10, now)
+
+    assert look(100, a=1, b=1) == {"a", "b"}
+    assert look(109, a=1, b=2, c=1) == {"a", "b", "c"}
+    assert look(110, a=1, b=2, c=1) == {"b", "c"}
+    assert look(119, a=1, b=2) == set()  # c was taken away, and begins again
+    assert look(120, a=1, b=2, c=1) == {"c"}
+
+
+def test_what_the_ledger_knows_as_it_is_needs_no_look(ledger):
+    (item,) = found(1)
+    plan(ledger, [item])
+    finish(ledger, item)
+    ledger.sight([(item.source, item.size, item.mtime_ns)], 100)
+    assert (ledger.unsettled(10, 100), ledger.settled(10, 100)) == (set(), 0)
+    ledger.sight([(item.source, item.size + 1, item.mtime_ns)], 100)
+    assert ledger.unsettled(10, 100) == {item.source}
+    assert ledger.settled(10, 110) == 1
+    plan(ledger, [replace(item, size=item.size + 1)])
+    assert ledger.settled(10, 110) == 0
 
 
 @given(st.lists(st.sampled_from(ODD_NAMES), unique=True, min_size=1))

@@ -16,6 +16,7 @@ from audiorestore.cli.console import complain
 from audiorestore.cli.damage import damage
 from audiorestore.cli.doctor import doctor
 from audiorestore.cli.exits import ExitCode, exit_code
+from audiorestore.cli.ledger import ledger
 from audiorestore.cli.marks import marks
 from audiorestore.cli.models import models
 from audiorestore.cli.package import package
@@ -72,6 +73,7 @@ def _options(
 
 app.command()(restore)
 app.command(add_help_option=False, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(batch)
+app.add_typer(ledger, name="ledger")
 app.command()(replay)
 app.command()(verify)
 app.command()(package)

@@ -3,8 +3,9 @@
 One SQLite file, ``.audiorestore/ledger.sqlite`` in the destination (or a folder of its own, if that is not on this
 machine), with one row for each source. It is the only truth
 about progress: a run asks it what is left, claims a file before it begins, and marks it done after the result has its
-name. So a second run finds nothing to do, and a killed one goes on. Should it be lost, the records beside the
-results hold the same facts (`rebuild`).
+name. So a second run finds nothing to do, and a killed one goes on. A row also knows the hash of the sound alone: what
+was restored under another name, or with other tags, is found by it. Should the ledger be lost, the records beside the
+results hold the same facts (`records.rebuild`).
 
 Every transaction is short and SQLite lets one writer in at a time; threads and processes open a `Ledger` each.
 """
@@ -17,33 +18,46 @@ import json
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path, PurePath
+from itertools import islice
+from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, TypeVar
 
-from audiorestore.audio.naming import QUARANTINE, RECORD_SUFFIX
 from audiorestore.audio.partfile import describe
 from audiorestore.errors import FileError, InputError, OutputError, printable
 from audiorestore.records.lease import Owner
-from audiorestore.records.record import Record, record_path, result_path
+from audiorestore.records.record import Record, record_path
 from audiorestore.records.shelf import Folder, Shelf
 
 FOLDER = ".audiorestore"
-VERSION = 2
+VERSION = 3
 
+T = TypeVar("T")
 Status = Literal["pending", "running", "done", "refused", "failed"]
 _Value = str | bytes | int | float | None
 
+# What version 2 did not have.
+_SINCE_3 = """
+CREATE TABLE sightings (
+    source TEXT PRIMARY KEY,
+    size INTEGER NOT NULL,
+    mtime_ns INTEGER NOT NULL,
+    since REAL NOT NULL,
+    look REAL NOT NULL
+);
+CREATE INDEX files_sound ON files (audio_seconds, audio_sha256);
+"""
 _TABLES = """
 CREATE TABLE runs (
     id INTEGER PRIMARY KEY,
     source TEXT NOT NULL,
     started TEXT NOT NULL,
-    stopped INTEGER NOT NULL DEFAULT 0
+    stopped INTEGER NOT NULL DEFAULT 0,
+    destination TEXT NOT NULL DEFAULT ''
 );
 CREATE TABLE files (
     source TEXT PRIMARY KEY,
@@ -69,11 +83,18 @@ CREATE TABLE files (
     started TEXT,
     seconds REAL,
     audio_seconds REAL,
-    run INTEGER NOT NULL
+    run INTEGER NOT NULL,
+    audio_sha256 TEXT,
+    again INTEGER NOT NULL DEFAULT 0
 );
 CREATE INDEX files_progress ON files (run, status, verified, size, audio_seconds);
-CREATE INDEX files_work ON files (status, run, crashes, source, size);
-"""
+CREATE INDEX files_work ON files (status, run, crashes, source, size);"""
+# What makes a ledger of version 2 one of version 3.
+_FROM_2 = """
+ALTER TABLE runs ADD COLUMN destination TEXT NOT NULL DEFAULT '';
+ALTER TABLE files ADD COLUMN audio_sha256 TEXT;
+ALTER TABLE files ADD COLUMN again INTEGER NOT NULL DEFAULT 0;"""
+_CHUNK = 1000  # rows in one transaction of a plan: memory and the wait of other writers stay small
 
 # Waiting or finished work that a plan found as it says; if another run was quicker, its row stays.
 _PLAN = """
@@ -95,8 +116,8 @@ RETURNING *
 _SETTLE = """
 UPDATE files SET status = :status, size = :size, mtime_ns = :mtime_ns, sha256 = :sha256, output_size = :output_size,
     output_mtime_ns = :output_mtime_ns, output_sha256 = :output_sha256, measures = :measures, started = :started,
-    seconds = :seconds, audio_seconds = :audio_seconds, error = :error, crashes = 0, owned = 0, verified = :verified,
-    owner = NULL, lease_until = NULL
+    seconds = :seconds, audio_seconds = :audio_seconds, audio_sha256 = :audio_sha256, error = :error, crashes = 0,
+    owned = 0, again = 0, verified = :verified, owner = NULL, lease_until = NULL
 WHERE source = :source AND owner = :owner
 """
 _FAIL = """
@@ -110,6 +131,20 @@ _RENEW = "UPDATE files SET lease_until = ? WHERE status = 'running' AND owner = 
 _VERIFY = "UPDATE files SET verified = 1 WHERE source = ? AND status = 'done' AND output_sha256 = ?"
 # Without its time the result is hashed before anyone takes it for the one that was written.
 _SPOILT = "UPDATE files SET status = 'failed', error = ?, output_mtime_ns = NULL WHERE source = ? AND status = 'done'"
+_SIGHT = """
+INSERT INTO sightings (source, size, mtime_ns, since, look) VALUES (?, ?, ?, ?, ?)
+ON CONFLICT (source) DO UPDATE SET
+    since = iif(size = excluded.size AND mtime_ns = excluded.mtime_ns, since, excluded.since),
+    size = excluded.size, mtime_ns = excluded.mtime_ns, look = excluded.look
+"""
+_AGAIN = """
+UPDATE files SET status = 'pending', again = 1, crashes = 0, error = NULL WHERE status = :status
+    AND (:pattern IS NULL OR CAST(source AS TEXT) GLOB :pattern)
+"""
+_LIKE = """
+SELECT * FROM files WHERE audio_seconds = ? AND audio_sha256 = ? AND status = 'done' AND model = ? AND parameters = ?
+    AND source != ? ORDER BY source LIMIT 16
+"""
 _PENDING = "SELECT source, size FROM files WHERE status = 'pending' AND run >= ? ORDER BY crashes, source"
 _UNVERIFIED = "SELECT source, size FROM files WHERE run >= ? AND status = 'done' AND verified = 0 ORDER BY source"
 _COUNTS = """
@@ -170,6 +205,8 @@ class Row:
         output, residual: relative to the destination; what was refused lies in the same places below its quarantine.
         measures: JSON, as in the `Record`. started: ISO 8601. seconds: of work; audio_seconds: of sound.
         run: the last run that found the source.
+        audio_sha256: of the source's samples alone (``audio/fixity.py``).
+        again: somebody asked for it to be done again, whatever is there.
     """
 
     source: str
@@ -196,6 +233,8 @@ class Row:
     seconds: float | None
     audio_seconds: float | None
     run: int
+    audio_sha256: str | None
+    again: bool
 
     @property
     def recipe(self) -> Recipe:
@@ -206,7 +245,9 @@ class Row:
 _COLUMNS = [field.name for field in dataclasses.fields(Row)]
 _ADD = f"INSERT INTO files ({', '.join(_COLUMNS)}) VALUES ({', '.join(f':{name}' for name in _COLUMNS)})"
 # All but the measures, which are most of a row's bytes.
-_KNOWN = f"SELECT {', '.join(name for name in _COLUMNS if name != 'measures')}, NULL AS measures FROM files"
+_KNOWN = (
+    f"SELECT {', '.join(name for name in _COLUMNS if name != 'measures')}, NULL AS measures FROM files WHERE source = ?"
+)
 
 
 @dataclass(frozen=True)
@@ -223,6 +264,7 @@ class Done:
     started: str
     seconds: float
     audio_seconds: float
+    audio_sha256: str | None
 
     @classmethod
     def of(cls, record: Record) -> Self:
@@ -239,7 +281,18 @@ class Done:
             started=record.started,
             seconds=record.seconds,
             audio_seconds=sound["n_samples"] / sound["sample_rate"],
+            audio_sha256=record.source.audio_sha256 or None,
         )
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run: its number, what it was over, and when it began (ISO 8601)."""
+
+    number: int
+    source: str
+    destination: str
+    started: str
 
 
 @dataclass(frozen=True)
@@ -306,10 +359,16 @@ class Ledger:
         """Close the file."""
         self._connection.close()
 
-    def start_run(self, source: Path | str) -> int:
+    def close_whole(self) -> None:
+        """Close the file, with everything in it and nothing beside it: it may be moved then."""
+        self._connection.execute("PRAGMA journal_mode = DELETE")
+        self.close()
+
+    def start_run(self, source: Path | str, destination: Path | str = "") -> int:
         """Note the beginning of a run over ``source`` and return its number."""
+        values = (_stored(source), _stored(destination), _now())
         with self._transaction() as connection:
-            cursor = connection.execute("INSERT INTO runs (source, started) VALUES (?, ?)", (_stored(source), _now()))
+            cursor = connection.execute("INSERT INTO runs (source, destination, started) VALUES (?, ?, ?)", values)
         assert cursor.lastrowid is not None
         return cursor.lastrowid
 
@@ -321,6 +380,18 @@ class Ledger:
     def stopped(self, run: int) -> bool:
         """Tell whether the run has been told to stop."""
         return self._connection.execute("SELECT 1 FROM runs WHERE id = ? AND stopped", (run,)).fetchone() is not None
+
+    def latest(self) -> Run | None:
+        """Return the latest run; None if there was none."""
+        found = self._connection.execute(
+            "SELECT id, source, destination, started FROM runs ORDER BY id DESC LIMIT 1"
+        ).fetchone()
+        return None if found is None else Run(found[0], _name(found[1]), _name(found[2]), found[3])
+
+    def source_of_run(self, run: int) -> str | None:
+        """Return what a run was over; None if there was no such run."""
+        found = self._connection.execute("SELECT source FROM runs WHERE id = ?", (run,)).fetchone()
+        return None if found is None else _name(found[0])
 
     def last_run(self) -> int:
         """Return the number of the latest run, 0 if there was none."""
@@ -356,18 +427,83 @@ class Ledger:
             on_stale: gets the row of each file that a dead process had begun, before the ledger forgets that: the
                 process may have left unfinished files.
         """
-        known = {row.source: row for row in self._select(_KNOWN)}
         plan = _Plan(self._shelf, run, wanted, force=force, retry_refused=retry_refused, max_crashes=max_crashes)
-        for item in found:
-            plan.add(item, known.get(item.source))
-        for row in plan.stale:
-            on_stale(row)
-        with self._transaction() as connection:
-            connection.executemany(_PLAN, plan.entered)
-            connection.executemany(
-                _SEEN, ({"run": run, "source": _stored(name), "trusted": not recheck} for name in plan.seen)
-            )
+        for items in _chunks(found, _CHUNK):
+            for item in items:
+                plan.add(item, next(self._select(_KNOWN, _stored(item.source)), None))
+            for row in plan.stale:
+                on_stale(row)
+            seen = ({"run": run, "source": _stored(name), "trusted": not recheck} for name in plan.seen)
+            with self._transaction() as connection:
+                connection.executemany(_PLAN, plan.entered)
+                connection.executemany(_SEEN, seen)
+                names = ((_stored(item.source),) for item in items)
+                connection.executemany("DELETE FROM sightings WHERE source = ?", names)
+            plan.clear()
         return plan.summary()
+
+    def sight(self, found: Iterable[tuple[str, int, int]], now: float | None = None) -> None:
+        """Note which sources (name, size, time) a look has found; those that rows know as they are need no note.
+
+        Args:
+            found: all that is there: what is not among it is forgotten.
+            now: seconds since 1970, if not this moment.
+        """
+        now = time.time() if now is None else now
+        known = "SELECT 1 FROM files WHERE source = ? AND size = ? AND mtime_ns = ?"
+        for items in _chunks(((_stored(name), size, mtime_ns) for name, size, mtime_ns in found), _CHUNK):
+            new = [item for item in items if self._connection.execute(known, item).fetchone() is None]
+            with self._transaction() as connection:
+                connection.executemany(_SIGHT, ((*item, now, now) for item in new))
+        with self._transaction() as connection:
+            connection.execute("DELETE FROM sightings WHERE look < ?", (now,))
+
+    def unsettled(self, seconds: float, now: float | None = None) -> set[str]:
+        """Return the sources that have not stayed as they are for so long, by the looks so far."""
+        since = (time.time() if now is None else now) - seconds
+        return {
+            _name(name)
+            for (name,) in self._connection.execute("SELECT source FROM sightings WHERE since > ?", (since,))
+        }
+
+    def settled(self, seconds: float, now: float | None = None) -> int:
+        """Return how many sources have stayed as they are for so long and are new to the files of the ledger."""
+        since = (time.time() if now is None else now) - seconds
+        return int(self._connection.execute("SELECT COUNT(*) FROM sightings WHERE since <= ?", (since,)).fetchone()[0])
+
+    def again(self, status: Status, pattern: str | None = None) -> int:
+        """Let the next run do files of one status again, whatever is there; return how many.
+
+        Args:
+            status: not ``running``: that file is somebody's. pattern: which sources, as a shell would match them
+                (``*`` matches slashes too); all without it.
+        """
+        if status == "running":
+            raise ValueError("expected files that nobody has in work")
+        with self._transaction() as connection:
+            return connection.execute(_AGAIN, {"status": status, "pattern": pattern}).rowcount
+
+    def has_length(self, audio_seconds: float) -> bool:
+        """Tell whether any recording of exactly this length has been restored: if not, none can sound the same."""
+        statement = "SELECT 1 FROM files WHERE audio_seconds = ? AND audio_sha256 IS NOT NULL LIMIT 1"
+        return self._connection.execute(statement, (audio_seconds,)).fetchone() is not None
+
+    def same_sound(self, row: Row, audio_seconds: float, audio_sha256: str) -> list[Row]:
+        """Return other sources with these samples that are done by the recipe of a row (at most 16)."""
+        return list(self._select(_LIKE, audio_seconds, audio_sha256, row.model, row.parameters, _stored(row.source)))
+
+    def forget(self, row: Row) -> None:
+        """Drop the row of a source that is no more, unless it has become another meanwhile."""
+        with self._transaction() as connection:
+            connection.execute(
+                "DELETE FROM files WHERE source = ? AND status = ? AND run = ?",
+                (_stored(row.source), row.status, row.run),
+            )
+
+    def enter(self, rows: Iterable[Row]) -> None:
+        """Add rows of sources that have none."""
+        with self._transaction() as connection:
+            connection.executemany(_ADD, (_stored_row(row) for row in rows))
 
     def pending(self, run: int) -> list[tuple[str, int]]:
         """Return name and size of each source to do; those that processes died in come last."""
@@ -431,7 +567,7 @@ class Ledger:
         row = self.row(source)
         if row is None or row.status != "done":
             return None
-        problem = _difference(self._shelf, Path(row.output), row.output_sha256)
+        problem = difference(self._shelf, Path(row.output), row.output_sha256)
         with self._transaction() as connection:
             if problem is None:
                 connection.execute(_VERIFY, (_stored(source), row.output_sha256))
@@ -445,7 +581,14 @@ class Ledger:
 
     def rows(self) -> list[Row]:
         """Return all rows, by source."""
-        return list(self._select("SELECT * FROM files ORDER BY source"))
+        return list(self.each())
+
+    def each(self, *statuses: Status) -> Iterator[Row]:
+        """Yield the rows of some statuses (all without any), by source, one at a time."""
+        if not statuses:
+            return self._select("SELECT * FROM files ORDER BY source")
+        marks = ", ".join("?" * len(statuses))
+        return self._select(f"SELECT * FROM files WHERE status IN ({marks}) ORDER BY source", *statuses)
 
     def report(self, run: int, limit: int) -> list[Row]:
         """Return rows of a run, failures first, then what was refused, and no more than ``limit``."""
@@ -455,6 +598,14 @@ class Ledger:
         """Return how far a run has come."""
         rows = self._connection.execute(_COUNTS, (run,)).fetchall()
         return {status: Count(files, size, audio_seconds) for status, files, size, audio_seconds in rows}
+
+    def gone(self) -> int:
+        """Return how many sources of the latest run's archive that run has not found any more."""
+        last = self.latest()
+        if last is None:
+            return 0
+        statement = "SELECT COUNT(*) FROM files JOIN runs ON runs.id = files.run WHERE run < ? AND runs.source = ?"
+        return int(self._connection.execute(statement, (last.number, _stored(last.source))).fetchone()[0])
 
     def _names(self, statement: str, run: int) -> list[tuple[str, int]]:
         return [(_name(source), size) for source, size in self._connection.execute(statement, (run,))]
@@ -506,7 +657,7 @@ class _Plan:
         if row.status == "running" and not self._is_stale(row):
             self._keep(row, "held")
             return
-        same = not self._force and _same_work(item, row, self._wanted)
+        same = not (self._force or row.again) and _same_work(item, row, self._wanted)
         if same and row.status == "done" and self._is_intact(row):
             self._keep(row, "unchanged")
             return
@@ -546,6 +697,10 @@ class _Plan:
             }
         )
 
+    def clear(self) -> None:
+        """Forget what has been entered by now; the counts stay."""
+        self.entered, self.seen, self.stale = [], [], []
+
     def _keep(self, row: Row, reason: str) -> None:
         self._counts[reason] += 1
         self.seen.append(row.source)
@@ -577,85 +732,6 @@ def unfinished(destination: Path) -> int:
     return sum(count.files for status, count in counts.items() if status not in ("done", "refused"))
 
 
-def rebuild(destination: Path) -> tuple[InputError, ...]:
-    """Write the ledger anew from the records beside the results, and return what could not be used.
-
-    A result goes in if it still is what its record says; one whose time has changed is hashed. What had failed or was
-    never begun is not known any more, and the next run tries it. No run may be at work meanwhile.
-    """
-    path = destination / FOLDER / "ledger.sqlite"
-    fresh = path.with_name("rebuilt.sqlite")
-    fresh.unlink(missing_ok=True)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    problems: list[InputError] = []
-    with closing(_connect(fresh)) as connection:
-        rows = list(_recorded_rows(destination, problems.append))
-        connection.execute("BEGIN IMMEDIATE")
-        connection.execute("INSERT INTO runs (source, started) VALUES (?, ?)", ("rebuilt from records", _now()))
-        connection.executemany(_ADD, (_stored_row(row) for row in rows))
-        connection.execute("COMMIT")
-        connection.execute("PRAGMA journal_mode = DELETE")  # leaves one whole file, ready to take the name
-    for tail in ("-wal", "-shm"):
-        path.with_name(path.name + tail).unlink(missing_ok=True)
-    fresh.replace(path)
-    return tuple(problems)
-
-
-def _recorded_rows(destination: Path, refuse: Callable[[InputError], None]) -> Iterator[Row]:
-    for folder, folders, names in os.walk(destination):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(names):
-            if name.endswith(RECORD_SUFFIX) and not name.startswith("."):
-                try:
-                    yield _recorded_row(destination, Path(folder, name))
-                except InputError as error:
-                    refuse(error)
-
-
-def _recorded_row(destination: Path, path: Path) -> Row:
-    record = Record.read(path)
-    output = result_path(path)
-    try:
-        done, made_with = Done.of(record), recipe_of(record)
-    except (KeyError, TypeError, ZeroDivisionError) as error:
-        raise InputError(path, expected="a whole record", found=f"{type(error).__name__}: {error}") from error
-    try:
-        status = output.stat()
-    except OSError as error:
-        raise InputError(output, expected="the result of a record", found=describe(error)) from error
-    if (status.st_size, status.st_mtime_ns) != (record.result.size, record.result.mtime_ns):
-        problem = _difference(Folder(destination), output.relative_to(destination), record.result.sha256)
-        if problem is not None:
-            raise InputError(output, expected="the result of its record", found="another file")
-    relative = output.relative_to(destination)
-    refused = relative.parts[0] == QUARANTINE
-    if refused:
-        relative = relative.relative_to(QUARANTINE)
-    residual = None if record.residual is None else relative.with_name(PurePath(record.residual.path).name)
-    return Row(
-        **dataclasses.asdict(dataclasses.replace(done, output_mtime_ns=status.st_mtime_ns)),
-        source=_relative_source(record, relative),
-        model=made_with.model,
-        parameters=made_with.parameters,
-        status="refused" if refused else "done",
-        attempts=1,
-        crashes=0,
-        owned=False,
-        verified=False,
-        owner=None,
-        lease_until=None,
-        output=os.fspath(relative),
-        residual=None if residual is None else os.fspath(residual),
-        error=record.refusal if refused else None,
-        run=1,
-    )
-
-
-def _relative_source(record: Record, output: Path) -> str:
-    """Return the source's place in its archive: folders are kept, so it is as deep as the result's."""
-    return os.fspath(PurePath(*PurePath(record.source.path).parts[-len(output.parts) :]))
-
-
 def _same_work(item: Found, row: Row, wanted: Recipe) -> bool:
     known = (row.size, row.mtime_ns, row.output, row.residual, row.recipe)
     return known == (item.size, item.mtime_ns, item.output, item.residual, wanted)
@@ -665,7 +741,7 @@ def _given_up(source: str, crashes: int) -> str:
     return f"{printable(source)}: expected to finish, found {crashes} runs dead in it (force tries again)"
 
 
-def _difference(shelf: Shelf, name: Path, expected: str | None) -> str | None:
+def difference(shelf: Shelf, name: Path, expected: str | None) -> str | None:
     """Return in one line how a file differs from what was written, or None."""
     try:
         found = shelf.sha256(name)
@@ -705,13 +781,22 @@ def _set_up(connection: sqlite3.Connection, path: Path) -> None:
     if _version(connection) == 0:
         connection.execute("BEGIN IMMEDIATE")
         if _version(connection) == 0:  # nobody else was quicker
-            for statement in _TABLES.strip().removesuffix(";").split(";\n"):
-                connection.execute(statement)
-            connection.execute(f"PRAGMA user_version = {VERSION}")
+            _execute_all(connection, _TABLES + _SINCE_3)
+        connection.execute("COMMIT")
+    if _version(connection) == 2:
+        connection.execute("BEGIN IMMEDIATE")
+        if _version(connection) == 2:
+            _execute_all(connection, _FROM_2 + _SINCE_3)
         connection.execute("COMMIT")
     found = _version(connection)
     if found != VERSION:
         raise InputError(path, expected=f"a ledger of version {VERSION} (it can be rebuilt)", found=f"version {found}")
+
+
+def _execute_all(connection: sqlite3.Connection, statements: str) -> None:
+    for statement in statements.strip().removesuffix(";").split(";\n"):
+        connection.execute(statement)
+    connection.execute(f"PRAGMA user_version = {VERSION}")
 
 
 def _version(connection: sqlite3.Connection) -> int:
@@ -736,7 +821,7 @@ def _row(values: sqlite3.Row) -> Row:
     fields = dict(zip(values.keys(), values, strict=True))
     for name in ("source", "output", "residual"):
         fields[name] = None if fields[name] is None else _name(fields[name])
-    for name in ("owned", "verified"):
+    for name in ("owned", "verified", "again"):
         fields[name] = bool(fields[name])
     return Row(**fields)
 
@@ -745,6 +830,12 @@ def _stored_row(row: Row) -> dict[str, _Value]:
     fields = dataclasses.asdict(row)
     names = {name: _stored(fields[name]) for name in ("source", "output", "residual") if fields[name] is not None}
     return {**fields, **names}
+
+
+def _chunks(items: Iterable[T], size: int) -> Iterator[Sequence[T]]:
+    rest = iter(items)
+    while chunk := list(islice(rest, size)):
+        yield chunk
 
 
 def _now() -> str:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
+from audiorestore.audio.naming import RECORD_SUFFIX
+from audiorestore.audio.partfile import describe
 from audiorestore.audio.remote import Remote, RemoteFile
 from audiorestore.errors import InputError
 from audiorestore.records.record import Record, record_path, sha256_of
@@ -27,6 +30,16 @@ class Shelf(Protocol):
 
     def record(self, result: Path) -> Record | None:
         """Return the record beside a result; None if there is none that can be read."""
+
+    def records(self) -> Iterator[Path]:
+        """Yield the names of all records, in their order; hidden files and folders are left alone."""
+
+    def read(self, name: Path) -> bytes:
+        """Return the content of a small file.
+
+        Raises:
+            InputError: it is not there, or cannot be read.
+        """
 
     def remove(self, name: Path) -> None:
         """Remove a file, if it is there."""
@@ -64,6 +77,21 @@ class Folder:
             return Record.read(path) if path.is_file() else None
         except InputError:
             return None
+
+    def records(self) -> Iterator[Path]:
+        """See `Shelf`."""
+        for folder, folders, names in os.walk(self._folder):
+            folders[:] = sorted(name for name in folders if not name.startswith("."))
+            for name in sorted(names):
+                if name.endswith(RECORD_SUFFIX) and not name.startswith("."):
+                    yield Path(folder, name).relative_to(self._folder)
+
+    def read(self, name: Path) -> bytes:
+        """See `Shelf`."""
+        try:
+            return (self._folder / name).read_bytes()
+        except OSError as error:
+            raise InputError(self.address(name), expected="a file that can be read", found=describe(error)) from error
 
     def remove(self, name: Path) -> None:
         """See `Shelf`."""
@@ -103,6 +131,19 @@ class Distant:
             return None if content is None else Record.parse(content, where=self.address(name))
         except InputError:
             return None
+
+    def records(self) -> Iterator[Path]:
+        """See `Shelf`."""
+        for name in sorted(self._files):
+            if name.endswith(RECORD_SUFFIX) and not any(part.startswith(".") for part in name.split("/")):
+                yield Path(name)
+
+    def read(self, name: Path) -> bytes:
+        """See `Shelf`."""
+        content = self._remote.read(name.as_posix())
+        if content is None:
+            raise InputError(self.address(name), expected="a file that can be read", found="nothing")
+        return content
 
     def remove(self, name: Path) -> None:
         """See `Shelf`."""

@@ -1,0 +1,132 @@
+"""Recordings that were moved, copied or tagged anew: the same sound is never restored twice."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import soundfile
+
+from audiorestore.records.record import Record, record_path
+from audiorestore.records.verify import find, verify
+from flows import one_file
+from flows.settings import Archive
+from tests.conftest import noise
+from tests.test_flow import NAMES, RATE, archive, configured, files, model, rows, run
+
+__all__ = ["archive", "model"]
+
+
+@pytest.fixture
+def done(archive, monkeypatch) -> Archive:
+    """A finished batch, with residuals, in which nothing may be restored any more."""
+    archive = configured(archive, residual=True)
+    assert run(archive).restored == len(NAMES)
+
+    def refuse(job, *arguments, **options):
+        raise AssertionError(f"restored again: {job.source}")
+
+    monkeypatch.setattr(one_file, "run_job", refuse)
+    return archive
+
+
+def sounds(folder: Path) -> dict[str, str]:
+    return {name: digest for name, digest in files(folder).items() if not name.endswith(".json")}
+
+
+def check_verified(archive: Archive, count: int) -> None:
+    """Check that all results are what their records say, with their sources where the records say."""
+    verified = [verify(candidate) for candidate in find([archive.destination])]
+    assert len(verified) == count
+    assert all(item.good and item.state("source") == "ok" == item.state("sum") for item in verified)
+
+
+def test_what_was_moved_moves_along(done):
+    before = sounds(done.destination)
+    (done.source / "a").rename(done.source / "c")
+    (done.source / "b" / "0.wav").rename(done.source / "b" / "9.wav")
+    summary = run(done)
+    assert (summary.good, summary.found, summary.restored, summary.adopted, summary.unchanged) == (True, 6, 0, 4, 2)
+    moved = {name.replace("a/", "c/").replace("b/0", "b/9"): digest for name, digest in before.items()}
+    assert sounds(done.destination) == moved
+    assert [row.source for row in rows(done)] == ["b/1.wav", "b/2.wav", "b/9.wav", "c/0.wav", "c/1.wav", "c/2.wav"]
+    check_verified(done, 6)
+    record = Record.read(record_path(done.destination / "c" / "0.wav"))
+    old = done.source / "a" / "0.wav"
+    assert record.warnings[-1].startswith(f"not restored again: its samples are those of {old}, restored 20")
+    assert run(done).unchanged == 6
+
+
+def test_of_what_was_copied_there_is_a_copy(done):
+    before = sounds(done.destination)
+    shutil.copy(done.source / "a" / "0.wav", done.source / "again.wav")
+    assert (run(done).adopted, run(done).unchanged) == (1, 7)
+    after = sounds(done.destination)
+    assert after.pop("again.wav") == before["a/0.wav"]
+    assert after.pop("again.wav.residual.wav") == before["a/0.wav.residual.wav"]
+    assert after == before
+    assert (done.destination / "again.wav").stat().st_ino != (done.destination / "a" / "0.wav").stat().st_ino
+    check_verified(done, 7)
+
+
+def retag(path: Path, title: str) -> None:
+    """Write the same samples with a title."""
+    sound, rate = soundfile.read(path, dtype="int16")
+    with soundfile.SoundFile(path, "w", rate, 1, "PCM_16") as file:
+        file.title = title
+        file.write(sound)
+
+
+def test_new_tags_go_into_the_result_and_nothing_is_restored(done):
+    before = sounds(done.destination)
+    retag(done.source / "a" / "0.wav", "A new title")
+    assert (run(done).adopted, run(done).unchanged) == (1, 6)
+    with soundfile.SoundFile(done.destination / "a" / "0.wav") as result:
+        assert result.title == "A new title"
+    after = sounds(done.destination)
+    assert {name for name in before if before[name] != after[name]} == {"a/0.wav"}
+    check_verified(done, 6)
+
+
+def test_moved_and_tagged_at_once(done):
+    (done.source / "a" / "0.wav").rename(done.source / "new.wav")
+    retag(done.source / "new.wav", "Another")
+    assert run(done).adopted == 1
+    assert not (done.destination / "a" / "0.wav").exists()
+    assert len(rows(done)) == 6
+    check_verified(done, 6)
+
+
+def test_other_settings_and_force_do_restore(done, monkeypatch):
+    shutil.copy(done.source / "a" / "0.wav", done.source / "again.wav")
+    monkeypatch.undo()
+    milder = configured(done, restore=replace(done.config.restore, strength_db=6.0))
+    assert (run(milder).restored, run(milder).unchanged) == (7, 7)
+    assert run(configured(milder, force=True)).restored == 7
+
+
+def test_a_result_that_was_edited_is_nobody_elses(done, monkeypatch):
+    (done.destination / "a" / "0.wav").write_bytes(b"edited")
+    (done.source / "a" / "0.wav").rename(done.source / "new.wav")
+    monkeypatch.undo()
+    assert run(done).restored == 1
+    assert (done.destination / "a" / "0.wav").read_bytes() == b"edited"
+
+
+def test_another_archive_with_the_same_recording_takes_nothing_away(done, tmp_path):
+    other = replace(done, source=tmp_path / "other")
+    (other.source / "c").mkdir(parents=True)
+    shutil.copy(done.source / "a" / "0.wav", other.source / "c" / "0.wav")
+    assert run(other).adopted == 1
+    assert (done.destination / "a" / "0.wav").exists()
+    assert run(done).unchanged == 6
+
+
+def test_what_only_has_the_same_length_is_restored(done, monkeypatch):
+    soundfile.write(done.source / "new.wav", noise(RATE // 2, seed=99).numpy(), RATE, subtype="PCM_16")
+    monkeypatch.undo()
+    assert run(done).restored == 1
+    assert json.loads((done.destination / "new.wav.restoration.json").read_text())["warnings"] == []
