@@ -23,6 +23,7 @@ from audiorestore.cli.marks import marks
 from audiorestore.cli.models import models
 from audiorestore.cli.package import package
 from audiorestore.cli.replay import replay
+from audiorestore.cli.report import report
 from audiorestore.cli.restore import restore
 from audiorestore.cli.score import score
 from audiorestore.cli.train import train
@@ -83,6 +84,7 @@ app.command()(replay)
 app.command()(verify)
 app.command()(package)
 app.command()(marks)
+app.command()(report)
 app.command()(score)
 app.command()(damage)
 app.command()(train)

@@ -106,7 +106,7 @@ def verify(candidate: Candidate, *, sources: Path | None = None, source: Path | 
         record = Record.read(path)
     except InputError as error:
         return Verified(result, (Check("record", "failed", f"expected {error.expected}, found {error.found}"),))
-    source, residual = source or _source_path(record, candidate, sources), residual_path(result)
+    source, residual = source or source_of(record, candidate, sources), residual_path(result)
     checks = [Check("record", "ok"), _check_file("result", result, record.result)]
     if _is_there(source):
         checks.append(_check_file("source", source, record.source))
@@ -132,8 +132,8 @@ def _is_there(path: Path) -> bool:
     return True
 
 
-def _source_path(record: Record, candidate: Candidate, sources: Path | None) -> Path:
-    """Return where the source should be: folders are kept, so it is as deep below its own as the result."""
+def source_of(record: Record, candidate: Candidate, sources: Path | None) -> Path:
+    """Return where the source of a result should be: as the record says, or in its place below ``sources``."""
     recorded = Path(record.source.path)
     return recorded if sources is None else sources / source_folder(candidate.below) / recorded.name
 
