@@ -22,11 +22,11 @@ from audiorestore.audio.partfile import FileNumber, PartFile, describe, file_num
 from audiorestore.audio.signal import AudioInfo, Source
 from audiorestore.audio.transient import is_transient
 from audiorestore.config import from_mapping, to_mapping
-from audiorestore.damage.damage_map import map_damage
+from audiorestore.damage.damage_map import count_changed, map_damage
 from audiorestore.errors import AudioRestoreError, InputError, OutputError
 from audiorestore.models.checkpoint import load_checkpoint
 from audiorestore.quality.comparison import ComparisonMeter, compare
-from audiorestore.quality.gates import judge
+from audiorestore.quality.gates import Verdict, judge
 from audiorestore.quality.inspection import inspect
 from audiorestore.quality.loudness import measure_loudness
 from audiorestore.records.record import FileState, Record, Stage, file_state, machine, record_path, residual_path
@@ -113,7 +113,7 @@ def run_job(
         before = file_state(job.source, _sound(source.info))
         inspected = looks.submit(inspect, source)
         sounded = looks.submit(audio_sha256, source)
-        make_folder(job.result.parent)
+        make_folder(job.result.parent, like=job.source.parent)
         with PartFile(record_path(job.result), force=force):
             pass  # there must be room for the record, under its name too
         plan = analyse(source, config)
@@ -131,6 +131,7 @@ def run_job(
             after = _verified(job.result, result, source.info)
             compared = looks.submit(compare, source, result)
             found, change = inspect(result), compared.result()
+            damage = count_changed(mapped.result(), source, result, change.changed_samples)
         verdict = judge(config.quality, before=inspected.result(), after=found, change=change)
         if verdict.outcome == "fail" and job.quarantine is not None:
             made += [(path, number) for path in _quarantine(job) for _, number in made]
@@ -143,13 +144,16 @@ def run_job(
             stages=_stages(plan, replace(config, strength_db=written.strength_db), restorer),
             model=_model(restorer),
             machine=_machine(restorer),
-            measures={"before": asdict(inspected.result()), "after": asdict(found), "change": asdict(change)},
+            measures={"before": asdict(inspected.result()), "after": asdict(found), "change": to_mapping(change)},
             quality=to_mapping(verdict),
             overs=written.overs,
             peak=written.peak,
             gain_db=20 * math.log10(written.gain),
-            damage=mapped.result(),
-            warnings=(*_warnings(written), *(f"quality, {verdict.plan}: {reason}" for reason in verdict.reasons())),
+            damage=damage,
+            warnings=(
+                *_warnings(plan, written),
+                *(f"quality, {verdict.plan}: {reason}" for reason in verdict.reasons()),
+            ),
             started=started,
             seconds=round(time.monotonic() - clock, 3),
         )
@@ -408,7 +412,7 @@ def _residual_writer(job: Job, info: AudioInfo, *, force: bool) -> FileWriter | 
     """
     if job.residual is None:
         return None
-    make_folder(job.residual.parent)
+    make_folder(job.residual.parent, like=job.source.parent)
     exact = replace(info, container="WAV", subtype="FLOAT" if info.subtype in _SHORT else "DOUBLE", endian="FILE")
     return FileWriter(job.residual, exact, container="WAV", force=force, source_path=job.source, carry=False)
 
@@ -465,7 +469,7 @@ def _quarantined(job: Job, result: FileState) -> tuple[Job, FileState]:
     The record of a result that this one has replaced tells of nothing any more.
     """
     refused, residual = _quarantine(job)
-    make_folder(refused.parent)
+    make_folder(refused.parent, like=job.source.parent)
     job.result.replace(refused)
     record_path(job.result).unlink(missing_ok=True)
     moved = replace(job, result=refused, residual=job.residual.replace(residual) if job.residual else None)
@@ -476,7 +480,7 @@ def _stages(plan: Plan, config: RestorationConfig, restorer: Restorer | None) ->
     on = config.strength_db > 0
     measured = {"level": plan.level, "offsets": list(plan.offsets)}
     return (
-        Stage("degap", on and plan.gaps is not None, plan.gaps.summary() if plan.gaps else {}),
+        Stage("degap", on and plan.gaps is not None and bool(plan.gaps.gaps), plan.gaps.summary() if plan.gaps else {}),
         Stage("declip", on and plan.clipping is not None, to_mapping(plan.clipping) if plan.clipping else {}),
         Stage("dehum", on and plan.hum is not None, to_mapping(plan.hum) if plan.hum else {}),
         Stage("denoise", on and restorer is not None and plan.level > 0, measured if restorer else {}),
@@ -510,8 +514,16 @@ def _machine(restorer: Restorer | None) -> dict[str, Any]:
     return machine(device=str(restorer.device), precision=str(restorer.dtype).removeprefix("torch."))
 
 
-def _warnings(written: _Written) -> tuple[str, ...]:
+def _refusals(verdict: Verdict) -> Iterator[str]:
+    yield from (f"quality, {verdict.plan}: {reason}" for reason in verdict.reasons())
+
+
+def _warnings(plan: Plan, written: _Written) -> tuple[str, ...]:
     warnings = list(written.notes)
+    if plan.gaps is not None and plan.gaps.meant:
+        warnings.append(
+            f"{plan.gaps.meant} gaps left alone: too many, too regular, or between sounds too different, for dropouts"
+        )
     if written.overs:
         warnings.append(
             f"{written.overs} samples over full scale were clipped (overflow: float or attenuate avoids it)"

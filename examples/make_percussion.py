@@ -4,7 +4,8 @@
 
 SAMPLES are folders of single strokes, such as those of Debian's packages hydrogen-drumkits and sonic-pi-samples; each
 folder that holds sound is one kit, and strokes with "clap" in their names are also hands of an audience. Castanets and
-claves, dry and quick, are synthesised besides.
+claves, dry and quick, and the strokes of drum machines, whose hats and snares are noise on purpose, are synthesised
+besides.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ RATE = 48_000
 SECONDS = 20
 LONGEST_STROKE = 3 * RATE
 SUFFIXES = {".flac", ".wav", ".aif", ".aiff"}
-APPLAUSE_SHARE = 0.3
+APPLAUSE_SHARE = 0.2
+SYNTHETIC_SHARE = 0.5
 
 
 def main() -> None:
@@ -44,8 +46,13 @@ def main() -> None:
         if hands and rng.random() < APPLAUSE_SHARE:
             clip = with_room(rng, applause(rng, hands))
         else:
-            dry = not kits or rng.random() < 0.25
-            strokes = castanets(rng) if dry else chosen(rng, kits[int(rng.integers(len(kits)))])
+            kind = rng.random() * (1 if kits else SYNTHETIC_SHARE)
+            if kind < SYNTHETIC_SHARE / 2:
+                strokes = castanets(rng)
+            elif kind < SYNTHETIC_SHARE:
+                strokes = machine(rng)
+            else:
+                strokes = chosen(rng, kits[int(rng.integers(len(kits)))])
             clip = with_room(rng, rhythm(rng, strokes))
         clip *= 10 ** (rng.uniform(-12, -1) / 20) / max(np.abs(clip).max(), 1e-9)
         soundfile.write(options.out / f"{number:04}.flac", clip, RATE, "PCM_16")
@@ -93,6 +100,38 @@ def castanets(rng: np.random.Generator) -> list[Sound]:
         stroke += rng.uniform(0.1, 1.5) * burst
         attack = max(int(rng.uniform(0, 0.0005) * RATE), 1)
         stroke[:attack] *= np.linspace(0, 1, attack)
+        strokes.append(stroke / np.abs(stroke).max())
+    return strokes
+
+
+def machine(rng: np.random.Generator) -> list[Sound]:
+    """Return strokes of a drum machine: a falling sine, noise with and without a tone, hats of noise or of squares."""
+    time = np.arange(RATE) / RATE
+
+    def fading(low: float, high: float) -> Sound:
+        return np.asarray(np.exp(-time / np.exp(rng.uniform(np.log(low), np.log(high)))))
+
+    def band(sound: Sound, low: float, high: float) -> Sound:
+        hertz = np.fft.rfftfreq(len(sound), 1 / RATE)
+        gain = 1 / np.sqrt((1 + (low / np.maximum(hertz, 1)) ** 6) * (1 + (hertz / high) ** 6))
+        return np.fft.irfft(np.fft.rfft(sound) * gain, len(sound))
+
+    strokes = []
+    for _ in range(int(rng.integers(2, 6))):
+        noise = rng.standard_normal(len(time))
+        kind = rng.integers(4)
+        if kind == 0:
+            sweep = rng.uniform(40, 70) + rng.uniform(50, 400) * fading(0.01, 0.06)
+            stroke = np.sin(2 * np.pi * np.cumsum(sweep) / RATE) * fading(0.05, 0.4)
+        elif kind == 1:
+            tone = np.sin(2 * np.pi * rng.uniform(150, 350) * time) * fading(0.02, 0.15)
+            stroke = band(noise, rng.uniform(200, 3000), 20_000) * fading(0.03, 0.2) + rng.uniform(0, 2) * tone
+        elif kind == 2:
+            low = np.exp(rng.uniform(np.log(100), np.log(11_000)))
+            stroke = band(noise, low, rng.uniform(15_000, 24_000)) * fading(0.008, 0.3)
+        else:
+            squares = sum(np.sign(np.sin(2 * np.pi * hertz * time)) for hertz in rng.uniform(250, 900, 6))
+            stroke = band(np.asarray(squares), rng.uniform(4000, 9000), 20_000) * fading(0.015, 0.4)
         strokes.append(stroke / np.abs(stroke).max())
     return strokes
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import math
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +18,7 @@ from torch import Tensor
 from audiorestore.audio.signal import Source
 from audiorestore.models.checkpoint import Checkpoint, build
 from audiorestore.models.recurrent import RecurrentConfig
+from audiorestore.records.record import SEAL
 from audiorestore.spectral.stft import StftConfig
 from tests.servers import s3_server
 
@@ -72,6 +76,13 @@ def check_threads(make: Callable[[], Source], *, step: int) -> None:
         starts = range(0, shared.n_samples, step)
         parts = list(pool.map(lambda start: shared.read(start, min(start + step, shared.n_samples)), starts))
     assert torch.equal(torch.cat(parts, dim=1), whole)
+
+
+def unsealed(record: Path) -> dict[str, Any]:
+    """Return the values of a record without its seal, so that a test may write others: as of an older program."""
+    values: dict[str, Any] = json.loads(record.read_text())
+    values.pop(SEAL, None)
+    return values
 
 
 @pytest.fixture(scope="session")

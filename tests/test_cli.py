@@ -93,13 +93,13 @@ def test_an_unknown_command_is_wrong_use() -> None:
 def test_a_refused_result_is_in_quarantine_and_the_status_says_so(tmp_path: Path, tape: Path, model: Path) -> None:
     plan = tmp_path / "strict.yaml"
     plan.write_text("plan: strict\nlimits: {noise_removed_db: {fail: -1000.0}}\n")
-    done = run("restore", tape, "-o", tmp_path / "out", "--model", model, "--plan", plan, "--json", "--quiet")
+    done = run("restore", tape, "-o", tmp_path / "out", "--model", model, "--quality", plan, "--json", "--quiet")
     assert done.exit_code == ExitCode.GATE
     (row,) = json.loads(done.stdout)["files"]
     assert (row["status"], row["result"]) == ("refused", str(tmp_path / "out" / "quarantine" / "tape.wav"))
     assert row["record"]["quality"]["outcome"] == "fail"
     assert files_below(tmp_path / "out") == {"quarantine/tape.wav", "quarantine/tape.wav.restoration.json"}
-    to_one_name = run("restore", tape, "-o", tmp_path / "one.wav", "--model", model, "--plan", plan)
+    to_one_name = run("restore", tape, "-o", tmp_path / "one.wav", "--model", model, "--quality", plan)
     assert to_one_name.exit_code == ExitCode.GATE
     assert "refused" in to_one_name.stdout
     assert (tmp_path / "quarantine" / "one.wav").is_file()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 import torch
 
 from audiorestore.audio.signal import Audio
-from audiorestore.damage.damage_map import MOST_RANGES, Damage, DamageMap, map_damage
+from audiorestore.damage.damage_map import MOST_RANGES, Damage, DamageMap, count_changed, map_damage
 from audiorestore.damage.declip import Declipped, DeclipPlan, Wall, analyse_clipping
 from audiorestore.damage.hum import HumPlan
 from tests.conftest import noise, tone
@@ -78,3 +79,21 @@ def test_hum_is_where_a_channel_has_it() -> None:
 
 def test_nothing_found_is_an_empty_map() -> None:
     assert map_damage(clipped(), clipping=None, hum=None, gaps=None) == DamageMap()
+
+
+def test_changed_samples_are_counted_in_each_range() -> None:
+    before = torch.zeros(2, 20 * RATE)
+    after = before.clone()
+    after[0, 5:9] = 0.5
+    after[1, 11 * RATE - 2 : 11 * RATE + 3] = 0.5
+    ranges = (
+        Damage("clipping", 0, 8, 0, 1.0),
+        Damage("clipping", 9, 20, 0, 1.0),
+        Damage("dropout", RATE, 19 * RATE, 1, 1.0, "filled"),
+        Damage("hum", 0, 20 * RATE, 0, 1.0),
+    )
+    counted = count_changed(DamageMap(ranges, 3), Audio(before, RATE), Audio(after, RATE), totals=(4, 5))
+    assert [item.changed for item in counted.ranges] == [3, 0, 5, 4]
+    assert replace(counted, ranges=tuple(replace(item, changed=None) for item in counted.ranges)) == DamageMap(
+        ranges, 3
+    )

@@ -336,7 +336,7 @@ def test_rubbish_is_refused_in_one_line(tmp_path_factory, data, magic):
     refused(path)
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf"), 1.1e10, -3e38])
 @pytest.mark.parametrize("subtype", ["FLOAT", "DOUBLE"])
 def test_a_sample_that_is_no_number_is_named_with_its_place(tmp_path, value, subtype):
     samples = noise(3, 9000).T.contiguous()

@@ -125,6 +125,49 @@ def test_what_is_no_dropout_is_left_alone(name: str, samples: np.ndarray) -> Non
     assert analyse_gaps(_audio(samples)) is None, name
 
 
+def _keyed(lengths: list[int], pauses: list[int], *, seconds: int = 6) -> np.ndarray:
+    """Return a tone that is keyed: on and off for these numbers of samples, in random order."""
+    generator = np.random.default_rng(8)
+    on = np.zeros(seconds * RATE)
+    start = 0
+    while start < on.size:
+        stop = start + int(generator.choice(lengths))
+        on[start:stop] = 1
+        start = stop + int(generator.choice(pauses))
+    return 0.3 * on * np.sin(2 * np.pi * 700 * np.arange(on.size) / RATE)
+
+
+@pytest.mark.parametrize(
+    ("name", "samples"),
+    [
+        ("morse code", _keyed([480, 1440], [480, 480, 1440])),
+        ("dialled numbers", _keyed([800], [400])),
+        ("staccato", _keyed([900], [100])),
+        ("gated noise", 0.1 * np.random.default_rng(9).standard_normal(6 * RATE) * (_keyed([400], [400]) != 0)),
+    ],
+)
+def test_gaps_that_are_meant_are_counted_and_left_alone(name: str, samples: np.ndarray) -> None:
+    plan = _plan(_audio(samples))
+    assert not plan.gaps, name
+    assert plan.meant >= 6, name
+    assert plan.summary()["left_as_meant"] == plan.meant
+
+
+def test_a_few_meant_gaps_do_not_hide_the_dropouts_elsewhere() -> None:
+    dialled = _keyed([800], [400])[: 2 * RATE]
+    damaged = np.concatenate([_damaged(_programme(2.0, seed=seed)) for seed in range(8)])
+    plan = _plan(_audio(np.concatenate([dialled, np.zeros(3 * RATE), damaged])))
+    assert plan.meant >= 6
+    assert sum(gap.filled for gap in plan.gaps) == 16
+
+
+def test_an_edit_between_two_different_sounds_is_left_alone() -> None:
+    times = np.arange(RATE) / RATE
+    low, high = 0.3 * np.sin(2 * np.pi * 200 * times), 0.1 * np.sign(np.sin(2 * np.pi * 1500 * times + 0.1))
+    plan = _plan(_audio(np.concatenate([low, np.zeros(300), high])))
+    assert (plan.gaps, plan.meant) == ((), 1)
+
+
 def _example() -> Regained:
     audio = _audio(_damaged(_programme(2.0)), _damaged(_programme(2.0, seed=4), GAPS[1:3]))
     return Regained(audio, _plan(audio))

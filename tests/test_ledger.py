@@ -412,7 +412,9 @@ def test_a_recipe_is_what_changes_samples_and_nothing_else():
         return recipe(to_mapping(config), model=model, residual=residual)
 
     base = RestorationConfig()
-    assert of(base) == of(replace(base, model="/another/place")) == of(replace(base, chunks=ChunkConfig(batch=1)))
+    assert (
+        of(base) == of(replace(base, model="/another/place")) == of(replace(base, chunks=ChunkConfig(batch_seconds=20)))
+    )
     others = [
         of(base, model="other weights"),
         of(base, residual=True),

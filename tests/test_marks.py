@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import struct
 from dataclasses import replace
 from pathlib import Path
@@ -18,9 +19,10 @@ from audiorestore.audio.riff import read_layout
 from audiorestore.cli.app import app
 from audiorestore.cli.exits import ExitCode
 from audiorestore.damage.damage_map import Damage, DamageMap
+from audiorestore.diagnosis.finding import Diagnosis, Finding
 from audiorestore.errors import OutputError
 from audiorestore.jobs import Job, run_job
-from audiorestore.records.marks import labels, table
+from audiorestore.records.marks import labels, marks_of_diagnosis, marks_of_record, plain, table
 from audiorestore.records.record import Record, record_path, sha256_of
 from audiorestore.restoration.pipeline import RestorationConfig
 from tests.conftest import noise
@@ -92,11 +94,11 @@ def result(tmp_path) -> Path:
 
 def test_labels_and_tables_say_what_the_map_says(result):
     record = Record.read(record_path(result))
-    assert labels(record) == (
+    assert labels(marks_of_record(record)) == (
         "0.000000\t0.500062\thum, channel 1, confidence 100%\n0.100000\t0.200000\tclipping, channel 2, confidence 88%\n"
         "0.250000\t0.300000\tdropout, channel 1, confidence 100%, filled\n"
     )
-    rows = list(csv.DictReader(io.StringIO(table(record))))
+    rows = list(csv.DictReader(io.StringIO(table(marks_of_record(record)))))
     assert [(row["kind"], row["channel"], row["start_sample"], row["end_sample"], row["repair"]) for row in rows] == [
         ("hum", "1", "0", "8001", ""),
         ("clipping", "2", "1600", "3200", ""),
@@ -108,7 +110,9 @@ def test_the_command_writes_beside_results_and_never_into_them(result, tmp_path)
     before = sha256_of(result)
     command = ["marks", str(tmp_path / "out")]
     assert CliRunner().invoke(app, command).exit_code == ExitCode.OK
-    assert result.with_name("tape.wav.labels.txt").read_text() == labels(Record.read(record_path(result)))
+    assert result.with_name("tape.wav.labels.txt").read_text() == labels(
+        marks_of_record(Record.read(record_path(result)))
+    )
     assert CliRunner().invoke(app, command).exit_code == ExitCode.FAILED
     assert CliRunner().invoke(app, [*command, "--force", "--form", "csv", "--form", "cue"]).exit_code == ExitCode.USAGE
     copies = tmp_path / "marked"
@@ -120,3 +124,38 @@ def test_the_command_writes_beside_results_and_never_into_them(result, tmp_path)
     assert (soundfile.read(copies / "b" / "tape.wav")[0] == soundfile.read(result)[0]).all()
     assert sha256_of(result) == before
     assert CliRunner().invoke(app, ["verify", str(tmp_path / "out")]).exit_code == ExitCode.OK
+
+
+CLICKS = {"count": 2, "per_minute": 12.0, "positions": [0.5, 2.25]}
+FOUND = Diagnosis(
+    RATE,
+    2,
+    10 * RATE,
+    findings=(
+        Finding("clicks", 0, 10 * RATE, 1, 0.9, 0.3, CLICKS),
+        Finding("dead channel", 0, 10 * RATE, 0, 0.4, 1.0, {"level_dbfs": -90.0}),
+    ),
+)
+
+
+def test_findings_are_marked_and_every_click_is_a_point():
+    lines = labels(marks_of_diagnosis(FOUND)).splitlines()
+    assert [line.split("\t")[:2] for line in lines] == [
+        ["0.000000", "10.000000"],
+        ["0.000000", "10.000000"],
+        ["0.500000", "0.500000"],
+        ["2.250000", "2.250000"],
+    ]
+    assert "click, channel 2, confidence 90%, denoise" in lines[2]
+    assert "not repaired" in lines[0]
+
+
+def test_json_and_csv_say_the_same():
+    marks = marks_of_diagnosis(FOUND, least=0.5)
+    rows = list(csv.DictReader(io.StringIO(table(marks))))
+    places = json.loads(plain(marks))["marks"]
+    assert len(rows) == len(places) == 3
+    for row, item in zip(rows, places, strict=True):
+        assert (row["kind"], int(row["channel"]), int(row["start_sample"])) == (
+            *(item["kind"], item["channel"], item["start_sample"]),
+        )

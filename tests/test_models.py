@@ -16,7 +16,12 @@ from audiorestore.spectral.stft import StftConfig
 from tests.conftest import TINY, noise
 
 SMALL = {"stft": StftConfig(256, 128), "channels": (4, 8), "kernels": (5, 3), "strides": (4, 4), "head_channels": 4}
-CONFIGS: list[NetworkConfig] = [TINY, UNetConfig(**SMALL), ConvolutionalConfig(**SMALL, latent=8)]
+CONFIGS: list[NetworkConfig] = [
+    TINY,
+    UNetConfig(**SMALL),
+    ConvolutionalConfig(**SMALL, latent=8),
+    ConvolutionalConfig(**SMALL, latent=8, phase="given"),
+]
 
 
 @pytest.fixture(params=CONFIGS, ids=lambda config: type(config).__name__)

@@ -26,7 +26,7 @@ from audiorestore.records.record import Record, record_path, residual_path
 from audiorestore.records.verify import find, verify
 from audiorestore.restoration.pipeline import RestorationConfig
 from audiorestore.restoration.restorer import ChunkConfig, Restorer
-from tests.conftest import noise, tone
+from tests.conftest import noise, tone, unsealed
 from tests.premis_model import PREMIS, problems
 
 RATE = 16_000
@@ -357,7 +357,7 @@ def test_a_document_tells_what_the_record_says(packed: Path) -> None:
 
 def test_a_verdict_and_warnings_are_outcomes(archive: Path) -> None:
     path = record_path(archive / "out" / "two.flac")
-    values = json.loads(path.read_text())
+    values = unsealed(path)
     values |= {"quality": {"outcome": "warn", "plan": "speech"}, "warnings": ["3 samples were clipped"]}
     path.write_text(json.dumps(values))
     root = documents(package_bag(archive / "out").path)["two.flac.premis.xml"]

@@ -24,7 +24,7 @@ from audiorestore.records.record import Record, record_path
 from audiorestore.replay import replay
 from audiorestore.restoration.pipeline import Overflow, RestorationConfig
 from audiorestore.restoration.restorer import ChunkConfig, Precision
-from tests.conftest import noise, tone
+from tests.conftest import noise, tone, unsealed
 
 RATE = 16_000
 
@@ -72,7 +72,7 @@ def record(original: Path, tmp_path: Path) -> Path:
 
 
 def edit(path: Path, change: Callable[[dict[str, Any]], Any]) -> None:
-    values = json.loads(path.read_text())
+    values = unsealed(path)
     change(values)
     path.write_text(json.dumps(values))
 

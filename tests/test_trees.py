@@ -172,6 +172,15 @@ def test_permissions_are_kept_and_no_wider_while_in_work(tree, mode, monkeypatch
     assert run(configured(tree, force=True)).good
 
 
+def test_folders_are_no_wider_than_those_of_the_sources(tree):
+    write(tree.source / "closed" / "open" / "a.wav")
+    (tree.source / "closed").chmod(0o700)
+    (tree.source / "closed" / "open").chmod(0o755)
+    assert run(tree).good
+    made = [stat.S_IMODE((tree.destination / name).stat().st_mode) for name in ("closed", "closed/open")]
+    assert made == [0o700, 0o755]
+
+
 @pytest.fixture
 def read_only(tmp_path):
     """Return what makes a folder read-only, for the superuser too."""

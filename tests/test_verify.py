@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,11 +20,11 @@ from audiorestore.cli.app import app
 from audiorestore.cli.exits import ExitCode
 from audiorestore.jobs import Job, run_job
 from audiorestore.models.checkpoint import Checkpoint
-from audiorestore.records.record import record_path, residual_path, schema_path, sha256_of
+from audiorestore.records.record import Record, record_path, residual_path, schema_path, sha256_of
 from audiorestore.records.verify import Candidate, Verified, find, first_difference, verify
 from audiorestore.restoration.pipeline import RestorationConfig
 from audiorestore.restoration.restorer import ChunkConfig, Restorer
-from tests.conftest import noise, tone
+from tests.conftest import noise, tone, unsealed
 
 RATE = 16_000
 CONFIG = RestorationConfig(chunks=ChunkConfig(chunk_seconds=0.5, context_seconds=0.2, precision="float32"))
@@ -49,8 +50,9 @@ def archive(made: Path, tmp_path: Path) -> Path:
     folder = tmp_path / "archive"
     shutil.copytree(made, folder)
     for path in folder.rglob("*.json"):
-        text = path.read_text()
-        path.write_text(text.replace(str(made), str(folder)))
+        record = Record.read(path)
+        source = replace(record.source, path=record.source.path.replace(str(made), str(folder)))
+        replace(record, source=source).write(path, force=True)
     return folder
 
 
@@ -81,6 +83,34 @@ def test_the_command_prints_a_row_for_each_file(archive: Path) -> None:
     assert done.stderr.endswith("4 as recorded, 0 not\n")
     told = json.loads(run(archive / "out", "--json").stdout)
     assert (told["good"], told["failed"], len(told["files"])) == (True, 0, 4)
+
+
+def edit(path: Path, *keys: str | int, value: object = 0) -> None:
+    """Change one value in a record as an editor would."""
+    values = place = json.loads(path.read_text())
+    for key in keys[:-1]:
+        place = place[key]
+    place[keys[-1]] = value
+    path.write_text(json.dumps(values, indent=2))
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [("overs",), ("config", "strength_db"), ("measures", "change", "noise_removed_db"), ("damage", "joined_within")],
+    ids=lambda keys: keys[-1],
+)
+def test_an_edited_record_is_named(archive: Path, keys: tuple[str, ...]) -> None:
+    edit(record_path(archive / "out/a/one.wav"), *keys, value=77)
+    done = run(archive / "out")
+    assert done.exit_code == ExitCode.FAILED
+    assert "one.wav: record: expected a record as it was written, found one that was edited since" in done.stdout
+
+
+def test_a_source_that_is_not_below_the_folder_named_is_a_failure(archive: Path) -> None:
+    (archive / "in/three.wav").unlink()
+    assert look(archive / "out")["three.wav"].state("source") == "absent"
+    assert "sources not looked at: 1," in run(archive / "out").stderr
+    assert look(archive / "out", sources=archive / "in")["three.wav"].state("source") == "failed"
 
 
 def flip_last_byte(path: Path) -> None:
@@ -152,7 +182,7 @@ def test_a_residual_that_is_none_is_found_though_every_hash_is_right(archive: Pa
     samples[5000, 1] += 2**-23
     soundfile.write(residual, samples, rate, "DOUBLE")
     path = record_path(result)
-    values = json.loads(path.read_text())
+    values = unsealed(path)
     with FileSource.open(residual) as sound:
         values["residual"] |= {"sha256": sha256_of(residual), "audio_sha256": audio_sha256(sound)}
     path.write_text(json.dumps(values))
@@ -175,7 +205,7 @@ def test_a_source_out_of_reach_is_no_failure(archive: Path) -> None:
 @pytest.mark.parametrize("name", ["a\0b", "x" * 5000])
 def test_a_source_under_a_name_that_no_file_can_have_is_out_of_reach(archive: Path, name: str) -> None:
     path = record_path(archive / "out" / "three.wav")
-    values = json.loads(path.read_text())
+    values = unsealed(path)
     values["source"]["path"] = name
     path.write_text(json.dumps(values))
     assert look(archive / "out")["three.wav"].state("source") == "absent"
@@ -192,14 +222,14 @@ def test_sound_without_a_record_is_named_and_hidden_files_are_left_alone(archive
 
 def test_a_residual_that_no_record_knows_is_named(archive: Path) -> None:
     path = record_path(archive / "out" / "three.wav")
-    values = json.loads(path.read_text())
+    values = unsealed(path)
     path.write_text(json.dumps({**values, "residual": None}))
     assert look(archive / "out")["three.wav"].state("residual") == "failed"
 
 
 def test_older_records_without_a_hash_of_the_sound_still_serve(archive: Path) -> None:
     path = record_path(archive / "out" / "three.wav")
-    values = json.loads(path.read_text())
+    values = unsealed(path)
     for part in ("source", "result", "residual"):
         del values[part]["audio_sha256"]
     path.write_text(json.dumps(values))

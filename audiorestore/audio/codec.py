@@ -1,4 +1,4 @@
-"""Lossy codecs as a round trip in memory: what MP3, Vorbis or Opus would have left of a recording.
+"""Sound coded in memory: as a round trip (what MP3, Vorbis or Opus would have left of a recording), or for a page.
 
 libsndfile writes and honours the delay and padding marks of all three formats, so what comes back has the
 length of what went in and lies on the same samples. Nothing clips on the way: encoder and decoder work in
@@ -32,6 +32,9 @@ _RATES: dict[Codec, tuple[int, ...]] = {
 }
 # libsndfile refuses the last step of the MP3 scale.
 _STRONGEST_COMPRESSION = 0.99
+# Bit rates of a channel, in kbit/s, at the ends of libsndfile's scale for Opus.
+_OPUS_KBPS = (6.0, 256.0)
+_FULL_SCALE_16 = 1 - 2.0**-15
 # The Vorbis encoder keeps a whole write on its stack and overflows it at some 10 s of stereo.
 _BLOCK = 4096
 
@@ -80,25 +83,50 @@ def transcode(samples: Tensor, sample_rate: int, *, codec: Codec, quality: float
     return torch.from_numpy(np.concatenate(pairs, axis=1)).T.contiguous().to(samples.device)
 
 
+def opus(samples: Tensor, sample_rate: int, *, kbps: float) -> bytes:
+    """Return samples [C, T] of one or two channels as an Ogg Opus file of about ``kbps`` kbit/s a channel (6 to 256).
+
+    A rate that Opus does not know is resampled to the next one that it does.
+    """
+    lowest, highest = _OPUS_KBPS
+    if not lowest <= kbps <= highest:
+        raise ValueError(f"kbps: expected {lowest:g} to {highest:g}, found {kbps}")
+    rate = codec_rate("opus", sample_rate)
+    compression = 1 - (kbps - lowest) / (highest - lowest)
+    return _coded(_resample(samples.T.numpy(), sample_rate, rate), rate, "opus", compression)
+
+
+def flac(samples: Tensor, sample_rate: int) -> bytes:
+    """Return samples [C, T] as a FLAC file of 16 bits; what is over full scale is set to it."""
+    file = io.BytesIO()
+    frames = np.clip(samples.T.numpy(), -1.0, _FULL_SCALE_16)
+    soundfile.write(file, frames, sample_rate, "PCM_16", format="FLAC")
+    return file.getvalue()
+
+
 def _transcode_file(
     frames: npt.NDArray[np.float32], sample_rate: int, codec: Codec, quality: float
 ) -> npt.NDArray[np.float32]:
     """Code frames [T, C] of one or two channels at a rate that the codec knows, and come back."""
     rate = codec_rate(codec, sample_rate)
     inside = _resample(frames, sample_rate, rate)
-    container, subtype = _FORMATS[codec]
-    file = io.BytesIO()
-    compression = min(1 - quality, _STRONGEST_COMPRESSION)
-    with soundfile.SoundFile(
-        file, "w", rate, inside.shape[1], subtype, format=container, compression_level=compression
-    ) as writer:
-        for start in range(0, len(inside), _BLOCK):
-            writer.write(inside[start : start + _BLOCK])
-    file.seek(0)
-    with soundfile.SoundFile(file) as reader:
+    coded = _coded(inside, rate, codec, min(1 - quality, _STRONGEST_COMPRESSION))
+    with soundfile.SoundFile(io.BytesIO(coded)) as reader:
         decoded = reader.read(len(inside), dtype="float32", always_2d=True, fill_value=0.0)
     # There and back again may add a sample or two, never lose one: both lengths are rounded up.
     return _resample(decoded, rate, sample_rate)[: len(frames)]
+
+
+def _coded(frames: npt.NDArray[np.float32], rate: int, codec: Codec, compression: float) -> bytes:
+    """Return the file that frames [T, C] of a rate that the codec knows are coded into."""
+    container, subtype = _FORMATS[codec]
+    file = io.BytesIO()
+    with soundfile.SoundFile(
+        file, "w", rate, frames.shape[1], subtype, format=container, compression_level=compression
+    ) as writer:
+        for start in range(0, len(frames), _BLOCK):
+            writer.write(frames[start : start + _BLOCK])
+    return file.getvalue()
 
 
 def _resample(frames: npt.NDArray[np.float32], rate: int, new_rate: int) -> npt.NDArray[np.float32]:

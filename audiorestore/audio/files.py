@@ -146,14 +146,14 @@ class FileSource:
         """Return samples [C, stop - start], float32; the same ones whatever was read before.
 
         Raises:
-            InputError: the file is damaged or ends too early, or a sample is not a finite number.
+            InputError: the file is damaged or ends too early, or a sample is no sound (see `HIGHEST_SAMPLE`).
             ValueError: the range is not inside ``0 <= start <= stop <= n_samples``.
         """
         if start == stop:
             self._check_range(start, stop)
             return torch.empty(self.channels, 0)
         frames: Frames = self._frames(start, stop, "float32").astype(np.float32, copy=False)
-        self._check_finite(frames, start)
+        self._check_values(frames, start)
         return torch.from_numpy(np.ascontiguousarray(frames.T))
 
     def held(self, start: int, stop: int) -> HeldFrames:
@@ -213,18 +213,22 @@ class FileSource:
         """Close the file and drop what was decoded beside it."""
         self._resources.close()
 
-    def _check_finite(self, frames: Frames, start: int) -> None:
-        finite = np.isfinite(frames)
-        if finite.all():
+    def _check_values(self, frames: Frames, start: int) -> None:
+        good = np.abs(frames) <= HIGHEST_SAMPLE  # false for NaN, too
+        if good.all():
             return
-        index, channel = np.argwhere(~finite)[0]
+        index, channel = np.argwhere(~good)[0]
         place = start + int(index)
         raise InputError(
             self.path,
-            expected="finite samples",
-            found=f"{frames[index, channel]} at sample {place} ({place / self.sample_rate:.3f} s), "
+            expected=f"finite samples, up to {HIGHEST_SAMPLE:g} times full scale",
+            found=f"{frames[index, channel]:g} at sample {place} ({place / self.sample_rate:.3f} s), "
             f"channel {channel + 1}",
         )
+
+
+HIGHEST_SAMPLE = 1e10
+"""Whole numbers of 32 bits, stored as floats without being scaled, stay below; what is above is no sound."""
 
 
 class FileWriter:

@@ -27,6 +27,7 @@ from audiorestore.audio.formats import CONTAINERS
 QUARANTINE = "quarantine"
 RECORD_SUFFIX = ".restoration.json"
 RESIDUAL_SUFFIX = ".residual.wav"
+PAGE_SUFFIX = ".report.html"
 LONGEST_NAME = 255  # bytes, on every common file system
 
 # Suffixes of sound that can be read but not written in the same format, and what the result is called besides.

@@ -132,16 +132,30 @@ def file_number(path: Path) -> FileNumber:
     return status.st_dev, status.st_ino
 
 
-def make_folder(folder: Path) -> None:
+def make_folder(folder: Path, *, like: Path | None = None) -> None:
     """Make a folder and those above it, if they are not there.
+
+    Args:
+        like: a folder of sources. What is made is open to nobody whom its namesake there keeps out; its owner may do
+            all in any case.
 
     Raises:
         OutputError: the system refuses.
     """
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        _make_folder(folder, like)
     except OSError as error:
         raise OutputError(folder, expected="a folder that can be written to", found=describe(error)) from error
+
+
+def _make_folder(folder: Path, like: Path | None) -> None:
+    if folder.is_dir():
+        return
+    namesake = like if like is not None and like.name == folder.name else None
+    if folder.parent != folder:
+        _make_folder(folder.parent, namesake.parent if namesake else None)
+    allowed = _permissions(namesake) if namesake else None
+    folder.mkdir(0o777 if allowed is None else allowed | stat.S_IRWXU, exist_ok=True)
 
 
 def describe(error: Exception) -> str:

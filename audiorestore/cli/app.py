@@ -11,16 +11,19 @@ import typer
 from typer.core import TyperGroup
 
 from audiorestore import __version__
+from audiorestore.cli.calibrate import calibrate
 from audiorestore.cli.console import complain
 from audiorestore.cli.damage import damage
 from audiorestore.cli.doctor import doctor
 from audiorestore.cli.exits import ExitCode, exit_code
 from audiorestore.cli.handover import batch, deploy, janitor, status, submit
+from audiorestore.cli.inspect import inspect
 from audiorestore.cli.ledger import ledger
 from audiorestore.cli.marks import marks
 from audiorestore.cli.models import models
 from audiorestore.cli.package import package
 from audiorestore.cli.replay import replay
+from audiorestore.cli.report import report
 from audiorestore.cli.restore import restore
 from audiorestore.cli.score import score
 from audiorestore.cli.train import train
@@ -75,14 +78,17 @@ app.command()(restore)
 for _command in (batch, submit, status, deploy, janitor):
     _passed_on = {"allow_extra_args": True, "ignore_unknown_options": True}
     app.command(add_help_option=False, context_settings=_passed_on)(_command)
+app.command()(inspect)
 app.add_typer(ledger, name="ledger")
 app.command()(replay)
 app.command()(verify)
 app.command()(package)
 app.command()(marks)
+app.command()(report)
 app.command()(score)
 app.command()(damage)
 app.command()(train)
+app.command()(calibrate)
 app.command()(models)
 app.command()(doctor)
 

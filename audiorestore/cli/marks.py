@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,32 +14,37 @@ from audiorestore.cli.exits import ExitCode
 from audiorestore.cli.options import ForceOption
 from audiorestore.errors import AudioRestoreError, ConfigError, InputError, printable
 
+if TYPE_CHECKING:
+    from audiorestore.records.marks import Marks
+
 
 class Form(StrEnum):
-    """In which form: Audacity's label track, a table, or cue points in a copy of the result."""
+    """In which form: Audacity's label track, a table, JSON, or cue points in a copy of the sound."""
 
     labels = "labels"
     csv = "csv"
+    json = "json"
     cue = "cue"
 
 
-_TAILS = {Form.labels: ".labels.txt", Form.csv: ".damage.csv", Form.cue: ""}
+_TAILS = {Form.labels: ".labels.txt", Form.csv: ".damage.csv", Form.json: ".damage.json", Form.cue: ""}
 
 
 def marks(
     sources: Annotated[list[Path], typer.Argument(help="Restored files, or folders of them.", metavar="RESULT")],
-    form: Annotated[list[Form] | None, typer.Option(help="labels (the default), csv, cue; repeat for more.")] = None,
+    form: Annotated[
+        list[Form] | None, typer.Option(help="labels (the default), csv, json, cue; repeat for more.")
+    ] = None,
     out: Annotated[
         Path | None, typer.Option("--output", "-o", help="Folder; without it, beside the results.", metavar="FOLDER")
     ] = None,
     force: ForceOption = False,
 ) -> None:
-    """Write the damage map of restored files as Audacity labels, CSV, or cue points in copies of WAV files.
+    """Write the damage map of restored files as Audacity labels, CSV, JSON, or cue points in copies of WAV files.
 
-    The results themselves are never changed.
+    The results themselves are never changed. `inspect` writes its findings in the same forms.
     """
-    from audiorestore.audio.partfile import make_folder
-    from audiorestore.records.marks import labels, table, write_marked, write_text
+    from audiorestore.records.marks import marks_of_record
     from audiorestore.records.record import Record, record_path
 
     forms = form or [Form.labels]
@@ -48,21 +53,33 @@ def marks(
     failed = 0
     for result, below in _results(sources):
         try:
-            record = Record.read(record_path(result))
-            folder = result.parent if out is None else out / below
-            make_folder(folder)
-            for wanted in forms:
-                path = folder / f"{result.name}{_TAILS[wanted]}"
-                if wanted is Form.cue:
-                    write_marked(record, result, path, force=force)
-                else:
-                    write_text(path, labels(record) if wanted is Form.labels else table(record), force=force)
-                messages().print(printable(str(path)), markup=False, soft_wrap=True)
+            found = marks_of_record(Record.read(record_path(result)))
+            export(found, result, result.parent if out is None else out / below, forms, force=force)
         except AudioRestoreError as error:
             complain(str(error))
             failed += 1
     if failed:
         raise typer.Exit(ExitCode.FAILED)
+
+
+def export(marks: Marks, sound: Path, folder: Path, forms: Iterable[Form], *, force: bool) -> None:
+    """Write the places of damage in a sound file into a folder, in each of these forms, and name the files.
+
+    Raises:
+        InputError: the sound cannot be read. OutputError: a file cannot be written.
+    """
+    from audiorestore.audio.partfile import make_folder
+    from audiorestore.records.marks import labels, plain, table, write_marked, write_text
+
+    texts = {Form.labels: labels, Form.csv: table, Form.json: plain}
+    make_folder(folder)
+    for form in forms:
+        path = folder / f"{sound.name}{_TAILS[form]}"
+        if form in texts:
+            write_text(path, texts[form](marks), force=force)
+        else:
+            write_marked(marks, sound, path, force=force)
+        messages().print(printable(str(path)), markup=False, soft_wrap=True)
 
 
 def _results(sources: list[Path]) -> Iterator[tuple[Path, Path]]:

@@ -17,6 +17,7 @@ from audiorestore.cli.console import change, duration, figure, messages, print_j
 from audiorestore.cli.exits import ExitCode
 from audiorestore.cli.options import DeviceOption, ForceOption, JsonOption, QuietOption
 from audiorestore.cli.package import BagInfoOption, PackageOption, ProfileOption, packaging
+from audiorestore.cli.plan import Adviser, show_plans
 from audiorestore.config import find_config, from_mapping, load_config, read_yaml, to_mapping
 from audiorestore.errors import AudioRestoreError, ConfigError, InputError, printable
 
@@ -80,9 +81,13 @@ def restore(
         str | None,
         typer.Option(help="clip, float or attenuate: what to do with peaks over full scale.", metavar="MODE"),
     ] = None,
-    plan: Annotated[
+    quality: Annotated[
         str | None, typer.Option(help="Quality plan that results must pass: shipped, or YAML file.", metavar="NAME")
     ] = None,
+    auto: Annotated[
+        bool, typer.Option("--auto", help="Inspect first, and do no more than the findings call for.")
+    ] = False,
+    plan: Annotated[bool, typer.Option("--plan", help="Say what would be done and why; write nothing.")] = False,
     residual: Annotated[bool, typer.Option("--residual", help="Also write what was removed.")] = False,
     package: PackageOption = None,
     profile: ProfileOption = None,
@@ -97,6 +102,7 @@ def restore(
     Beside each result NAME stands NAME.restoration.json, the record of what was done.
     """
     from audiorestore.audio.urls import is_url
+    from audiorestore.distant import at_hand
     from audiorestore.jobs import make_restorer
 
     if package is not None and is_url(out):
@@ -109,18 +115,24 @@ def restore(
         "dehum": dehum,
         "denoise": denoise,
         "overflow": overflow,
-        "quality": None if plan is None else read_yaml(find_config("qc", plan)),
+        "quality": None if quality is None else read_yaml(find_config("qc", quality)),
     }
-    pack = packaging(package, profile, bag_info or [], Path(out), force=force)
-    settings = _settings(config, {name: value for name, value in options.items() if value is not None})
+    given = {name: value for name, value in options.items() if value is not None}
+    settings = _settings(config, given)
+    adviser = Adviser(settings, frozenset(given), auto=auto)
     with tempfile.TemporaryDirectory(prefix="audiorestore-") as here:
         tasks, outcomes = _plan(sources, out, Path(here), residual=residual)
+        if plan:
+            near = [(task.name, at_hand(task.job, origin=task.origin, target=None, force=True)) for task in tasks]
+            show_plans(adviser, near, [(item.source, item.reason) for item in outcomes], as_json=as_json)
+            return
+        pack = packaging(package, profile, bag_info or [], Path(out), force=force)
         restorer = make_restorer(settings, device=device)
         total = len(tasks) + len(outcomes)
         try:
             with _display(tasks, quiet=quiet) as display:
                 for task in tasks:
-                    outcome = _restore(task, settings, restorer, display, force=force)
+                    outcome = _restore(task, adviser, restorer, display, force=force)
                     outcomes.append(outcome)
                     display.finish(outcome, task.size)
         finally:  # also when interrupted: what is done is done
@@ -244,16 +256,16 @@ def _place(out: str, *, single: bool) -> tuple[str, str]:
     return out, ""
 
 
-def _restore(
-    task: _Task, settings: RestorationConfig, restorer: Restorer | None, display: _Display, *, force: bool
-) -> Outcome:
+def _restore(task: _Task, adviser: Adviser, restorer: Restorer | None, display: _Display, *, force: bool) -> Outcome:
     """Restore one file; whatever goes wrong with it, the next ones are not its victims."""
     from audiorestore.distant import at_hand
     from audiorestore.jobs import run_job
 
     try:
         with at_hand(task.job, origin=task.origin, target=task.target, force=force) as job:
-            record = run_job(job, settings, restorer, force=force, progress=display.start(task, job.source))
+            settings = adviser.settings(job.source)
+            network = restorer if settings.denoise and settings.strength_db > 0 else None
+            record = run_job(job, settings, network, force=force, progress=display.start(task, job.source))
     except Exception as error:
         logger.debug("%s", task.name, exc_info=True)
         return Outcome(task.name, task.result, reason=reason(error, task.name))

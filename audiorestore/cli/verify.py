@@ -34,7 +34,8 @@ def verify(
         typer.Argument(help="Folders or URLs of restored files, with all below them.", metavar="FOLDER"),
     ] = None,
     sources: Annotated[
-        str | None, typer.Option(help="Folder or URL of the sources, if they were moved.", metavar="FOLDER")
+        str | None,
+        typer.Option(help="Folder or URL of the sources, if they were moved; all must be there.", metavar="FOLDER"),
     ] = None,
     schema: Annotated[
         bool,
@@ -83,6 +84,9 @@ def _show(verified: Sequence[Verified], *, as_json: bool) -> None:
         if check.state == "failed"
     )
     messages().print(f"{len(verified) - failed} as recorded, {failed} not")
+    unseen = sum(item.good and item.state("source") == "absent" for item in verified)
+    if unseen:
+        messages().print(f"sources not looked at: {unseen}, because they are not where the records say (see --sources)")
 
 
 def _plain(item: Verified) -> dict[str, Any]:

@@ -7,7 +7,7 @@ which distance. So its ranges cover all the damage, and perhaps some sound betwe
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -38,6 +38,7 @@ class Damage:
             as they do below it. Of dropouts: the share of the power beside them that is missing in the shallowest.
             Of hum: the share of the recording's spans that show it.
         repair: of dropouts: filled with what the sound beside them predicts, or raised to its level.
+        changed: how many of its samples are not what they were in the source; None if that was not counted.
     """
 
     kind: Kind
@@ -46,6 +47,7 @@ class Damage:
     channel: int
     confidence: float
     repair: Repair | None = None
+    changed: int | None = None
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,28 @@ def map_damage(source: Source, *, clipping: DeclipPlan | None, hum: HumPlan | No
         heard = (channel for channel, levels in enumerate(hum.levels) if any(levels))
         ranges += [Damage("hum", 0, source.n_samples, channel, share) for channel in heard]
     return DamageMap(tuple(ranges), joined_within)
+
+
+def count_changed(found: DamageMap, source: Source, result: Source, totals: Sequence[int]) -> DamageMap:
+    """Return a damage map that says how many samples of each range differ between source and result.
+
+    Args:
+        totals: how many samples of each channel differ; so what spans the recording need not be read again.
+    """
+    return replace(
+        found, ranges=tuple(replace(item, changed=_changed(item, source, result, totals)) for item in found.ranges)
+    )
+
+
+def _changed(item: Damage, source: Source, result: Source, totals: Sequence[int]) -> int:
+    if (item.start, item.end) == (0, source.n_samples):
+        return totals[item.channel]
+    size = 10 * source.sample_rate
+    return sum(
+        int((source.read(start, stop)[item.channel] != result.read(start, stop)[item.channel]).sum())
+        for start in range(item.start, item.end, size)
+        for stop in [min(start + size, item.end)]
+    )
 
 
 def _listed(kind: Kind, found: _Ranges, confidences: Sequence[float], repair: Repair | None = None) -> Iterator[Damage]:

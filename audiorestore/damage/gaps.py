@@ -4,7 +4,9 @@ A dropout is sound that stops within a few milliseconds, and comes back as sudde
 muted frame. Sounds that start suddenly are common; those that *end* suddenly are not, because rooms, strings and
 throats ring on. So a gap in which nothing is left must be steep on both sides, deep and short. Where the sound only
 sinks, it must sink by the same in all bands and at both ends, stay there, and have steep edges. Gaps filled with noise
-(hiss that came after the dropout) show nothing of the kind, and are left alone.
+(hiss that came after the dropout) show nothing of the kind, and are left alone. So are gaps between sounds of another
+colour, which an editor made, and gaps that are too many or too regular to be accidents: Morse code, dialled numbers,
+gates, staccato of machines.
 
 What still holds the sound, faded edges and dips, is divided by its gain: raised cosines between two levels, those under
 which the sound across them is best predicted. What lies between is predicted from both sides by long autoregressive
@@ -15,7 +17,7 @@ to be trusted, and so their mean is lowered.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import pairwise
@@ -59,6 +61,11 @@ class GapConfig:
         edge_db: edges of such a gap are raised by up to this much; what lies lower is predicted.
         shallowest_db, raised_db: how far the sound falls in a dip that is raised, at least and at most.
         quietest_dip_dbfs: dips beside sound below this level are no concern.
+        colour_db: the spectra on both sides of a gap that is filled differ by no more than that (standard deviation
+            over bands).
+        meant_seconds: length of the neighbourhood in which gaps are counted.
+        meant_gaps: so many gaps there are meant if they make up more than ``meant_share`` of it, or if more than half
+            of them follow each other at the same distance. If most gaps of a channel are meant, all are.
     """
 
     longest_seconds: float = 0.1
@@ -73,6 +80,10 @@ class GapConfig:
     shallowest_db: float = 9.0
     raised_db: float = 30.0
     quietest_dip_dbfs: float = -45.0
+    colour_db: float = 14.0
+    meant_seconds: float = 4.0
+    meant_gaps: int = 6
+    meant_share: float = 0.12
 
 
 @dataclass(frozen=True)
@@ -110,10 +121,16 @@ def _slope(length: int) -> Real:
 
 @dataclass(frozen=True)
 class GapPlan:
-    """Dropouts that a recording was found to have, in the order of channel and time; no two of a channel touch."""
+    """Dropouts that a recording was found to have.
+
+    Args:
+        gaps: in the order of channel and time; no two of a channel touch.
+        meant: how many more were found, and left alone because they look like part of the programme.
+    """
 
     gaps: tuple[Gap, ...]
     config: GapConfig = field(default_factory=GapConfig)
+    meant: int = 0
 
     @cached_property
     def _places(self) -> list[tuple[int, int]]:
@@ -131,7 +148,13 @@ class GapPlan:
         samples = sum(gap.end - gap.start for gap in self.gaps)
         filled = sum(gap.filled for gap in self.gaps)
         raised = len(self.gaps) - filled
-        return {"filled": filled, "raised": raised, "samples": samples, "config": to_mapping(self.config)}
+        return {
+            "filled": filled,
+            "raised": raised,
+            "left_as_meant": self.meant,
+            "samples": samples,
+            "config": to_mapping(self.config),
+        }
 
     def mask(self, channels: int, start: int, stop: int) -> Tensor:
         """Tell which samples [channels, stop - start] of a range are mended."""
@@ -146,6 +169,7 @@ def analyse_gaps(source: Source, config: GapConfig | None = None) -> GapPlan | N
     """Return the dropouts of a recording, or None where it has none; one pass over spans of ten seconds."""
     config = config or GapConfig()
     found: list[Gap] = []
+    meant: set[Gap] = set()
     ends = [0] * source.channels
     span = round(SPAN_SECONDS * source.sample_rate)
     around = round((config.longest_seconds + 0.1) * source.sample_rate)
@@ -159,10 +183,38 @@ def analyse_gaps(source: Source, config: GapConfig | None = None) -> GapPlan | N
                 # Two spans may differ by a sample about one on their border.
                 if max(start, ends[channel]) <= place.start < stop and place.end <= source.n_samples:
                     found.append(place)
+                    if gap.filled and _colours_apart(row, gap.start, gap.end, source.sample_rate) > config.colour_db:
+                        meant.add(place)
                     ends[channel] = place.end
     if not found:
         return None
-    return GapPlan(tuple(sorted(found, key=lambda gap: (gap.channel, gap.start))), config)
+    found.sort(key=lambda gap: (gap.channel, gap.start))
+    for channel in range(source.channels):
+        filled = [gap for gap in found if gap.filled and gap.channel == channel]
+        meant |= _meant(filled, source.n_samples, source.sample_rate, config)
+    return GapPlan(tuple(gap for gap in found if gap not in meant), config, len(meant))
+
+
+def _meant(gaps: Sequence[Gap], n_samples: int, sample_rate: int, config: GapConfig) -> set[Gap]:
+    """Return those gaps of a channel, in order of time, in whose neighbourhood there are too many, or a rhythm."""
+    starts = np.array([gap.start for gap in gaps])
+    lost = np.cumsum([0, *(gap.end - gap.start for gap in gaps)])
+    apart, same = np.diff(starts), RHYTHM_SECONDS * sample_rate
+    half = round(config.meant_seconds / 2 * sample_rate)
+    meant = set()
+    for gap in gaps:
+        begin, end = max(gap.start - half, 0), min(gap.start + half, n_samples)
+        first, last = np.searchsorted(starts, [begin, end])
+        if last - first < config.meant_gaps:
+            continue
+        beats = apart[first : last - 1]
+        rhythm = np.median(np.abs(beats - np.median(beats))) <= same
+        if rhythm or lost[last] - lost[first] > config.meant_share * (end - begin):
+            meant.add(gap)
+    return set(gaps) if 2 * len(meant) > len(gaps) else meant
+
+
+RHYTHM_SECONDS = 0.002
 
 
 def _found(row: Real, sample_rate: int, config: GapConfig) -> list[Gap]:
@@ -203,6 +255,18 @@ def _dead(row: Real, power: Real, sample_rate: int, config: GapConfig) -> Iterat
         sounding = all(side.size and np.median(np.square(side)) >= SOUNDING * low for side in sides)
         if sounding and config.shortest_seconds <= (end - begin) / sample_rate <= config.longest_seconds:
             yield Gap(0, begin, end, edge, float(np.sqrt(inside.mean() / low)), filled=True)
+
+
+def _colours_apart(row: Real, begin: int, end: int, sample_rate: int) -> float:
+    """Return how much the spectra on both sides of samples [begin, end) differ, in dB, whatever their levels."""
+    size = round(COLOUR_SECONDS * sample_rate)
+    sides = [_band_levels(side, sample_rate) for side in (row[max(begin - size, 0) : begin], row[end : end + size])]
+    louder = np.maximum(*sides)
+    return float(np.std((sides[0] - sides[1])[louder > louder.max() - COLOUR_RANGE_DB]))
+
+
+COLOUR_SECONDS = 0.03
+COLOUR_RANGE_DB = 30.0
 
 
 def _falls(power: Real, depth: float, quietest: float) -> Real:

@@ -86,6 +86,7 @@ class HumPlan:
         spans: how many spans were examined.
         spans_with_hum: how many showed this fundamental.
         evidence: mean log evidence over those (clean programme gives about 1).
+        wander_hz: standard deviation of the fundamental over those.
     """
 
     fundamental_hz: float
@@ -94,6 +95,7 @@ class HumPlan:
     spans_with_hum: int
     evidence: float
     config: HumConfig = field(default_factory=HumConfig)
+    wander_hz: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -297,6 +299,7 @@ def _summarise(fits: list[_Fit], n_spans: int, config: HumConfig) -> HumPlan | N
         spans_with_hum=len(agreeing),
         evidence=evidence,
         config=config,
+        wander_hz=float(np.std([fit.fundamental_hz for fit in agreeing])),
     )
 
 

@@ -45,6 +45,7 @@ class Comparison:
         silenced_seconds: length of frames that had sound and have (almost) none left.
         residual_dbfs: level of what was taken away or added, RMS over channels and time.
         loudness_change_lu: integrated loudness after, less before.
+        changed_samples: how many samples of each channel are not what they were.
     """
 
     noise_removed_db: float | None = None
@@ -58,6 +59,7 @@ class Comparison:
     silenced_seconds: float = 0.0
     residual_dbfs: float | None = None
     loudness_change_lu: float | None = None
+    changed_samples: tuple[int, ...] = ()
 
 
 def compare(before: Source, after: Source) -> Comparison:
@@ -91,6 +93,7 @@ class ComparisonMeter:
         self._channels = [(Series(), Series()) for _ in range(channels if channels > 1 else 0)]
         self._loudness = LoudnessMeter(sample_rate, channels), LoudnessMeter(sample_rate, channels)
         self._residual, self._samples = 0.0, 0
+        self._changed = np.zeros(channels, np.int64)
 
     def add(self, old: FloatArray, new: FloatArray) -> None:
         """Take in the same stretch of both versions, [C, T]."""
@@ -106,7 +109,9 @@ class ComparisonMeter:
         self._new.add(changed[:, 1:].sum(axis=1))
         for meter, samples in zip(self._loudness, (old, new), strict=True):
             meter.add(samples)
-        self._residual += float(np.square(old - new).sum())
+        difference = old - new
+        self._changed += np.count_nonzero(difference, axis=1)
+        self._residual += float(np.square(difference).sum())
         self._samples += old.size
 
     def comparison(self) -> Comparison:
@@ -123,6 +128,7 @@ class ComparisonMeter:
             pause_share=programme.pauses,
             high_frequency_loss_db=programme.high_loss_db,
             residual_dbfs=float(10 * np.log10(residual)) if residual > 0 else None,
+            changed_samples=tuple(self._changed.tolist()),
             loudness_change_lu=None if before is None or after is None else after - before,
         )
         sounding = old > NO_SOUND

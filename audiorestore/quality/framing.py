@@ -60,6 +60,9 @@ class Series:
         """Append values [n]."""
         self._numbers.frombytes(np.ascontiguousarray(values, dtype=np.float64).tobytes())
 
+    def __len__(self) -> int:
+        return len(self._numbers)
+
     def values(self) -> FloatArray:
         """Return a copy of all values so far, [n]."""
         return np.array(self._numbers, dtype=np.float64)

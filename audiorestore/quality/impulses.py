@@ -10,7 +10,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 from scipy import fft
 
-from audiorestore.quality.framing import FloatArray, FrameCutter
+from audiorestore.quality.framing import FloatArray, FrameCutter, Series
 
 IntArray = NDArray[np.int64]
 
@@ -23,6 +23,8 @@ CLICK_SURROUNDINGS_BLOCKS = 15
 CLICK_RANK = 4
 CLICK_RATIO = 3.5
 CLICK_MIN_DBFS = -70.0
+ATTACK_SHARE = 0.06
+ATTACK_RATIO = 2.5
 
 CLIP_MIN_RUN = 3
 CLIP_MIN_CORNER = 1e-3
@@ -30,7 +32,7 @@ CLIP_RANGE_DB = 0.5
 
 
 class ClickMeter:
-    """Count clicks: short outliers in what a linear predictor cannot foresee.
+    """Find clicks: short outliers in what a linear predictor cannot foresee.
 
     Each frame is whitened by a predictor of order 32, made for it and its neighbours together: one that changed from
     frame to frame would leave residuals of changing level, and steps in that level look like clicks. The
@@ -49,7 +51,13 @@ class ClickMeter:
         self._correlations = np.zeros((channels, 0, PREDICTION_ORDER + 1))
         self._blocks = FrameCutter(channels, block, block)
         self._windows = FrameCutter(channels, 2 * CLICK_SURROUNDINGS_BLOCKS + 3, 1)
-        self._counts = np.zeros(channels, dtype=np.int64)
+        self._places = [Series() for _ in range(channels)]
+        self._textures = [Series() for _ in range(channels)]
+        self._block = block
+        self._judged = 0
+        self._piece = length // 2
+        # The residual begins a quarter into the first frame that has its neighbours.
+        self._first = NEIGHBOUR_FRAMES * length // 2 + length // 4
 
     def add(self, frames: FloatArray, spectra: FloatArray) -> None:
         """Take in frames [C, n_frames, length], half overlapped, and their power spectra."""
@@ -59,10 +67,20 @@ class ClickMeter:
         self._correlations = correlations[:, -2 * NEIGHBOUR_FRAMES :]
         if frames.shape[1] > 2 * NEIGHBOUR_FRAMES:
             together = sliding_window_view(correlations, 2 * NEIGHBOUR_FRAMES + 1, axis=1).mean(axis=-1)
-            self._judge(_residual(frames[:, NEIGHBOUR_FRAMES:-NEIGHBOUR_FRAMES], _predictor(together)))
+            residual = _residual(frames[:, NEIGHBOUR_FRAMES:-NEIGHBOUR_FRAMES], _predictor(together))
+            self._feel(residual)
+            self._judge(residual)
+
+    def _feel(self, residual: FloatArray) -> None:
+        """Note power and kurtosis of each piece of residual [C, T]."""
+        squares = np.square(residual.reshape(len(residual), -1, self._piece))
+        power = squares.mean(axis=2)
+        kurtosis = np.square(squares).mean(axis=2) / np.maximum(np.square(power), 1e-40)
+        for texture, *values in zip(self._textures, power, kurtosis, strict=True):
+            texture.add(np.stack(values, axis=1))
 
     def _judge(self, residual: FloatArray) -> None:
-        """Count the clicks in the next stretch of residual [C, T]."""
+        """Note the clicks in the next stretch of residual [C, T]."""
         peaks = np.abs(self._blocks.add(residual)).max(axis=2, initial=0.0)
         windows = self._windows.add(peaks)
         middle = windows.shape[2] // 2
@@ -72,11 +90,34 @@ class ClickMeter:
         usual = np.partition(around, rank, axis=2)[..., rank]
         is_top = (peak >= windows[..., middle - 1]) & (peak > windows[..., middle + 1])
         is_click = is_top & (peak > CLICK_RATIO * usual) & (peak > 10 ** (CLICK_MIN_DBFS / 20))
-        self._counts += is_click.sum(axis=1)
+        # An attack goes on; before it there is less.
+        after = windows[..., middle + 2 : middle + 6].mean(axis=2)
+        before = windows[..., middle - 5 : middle - 1].mean(axis=2)
+        is_attack = (after > ATTACK_SHARE * peak) & (after > ATTACK_RATIO * before)
+        clearness = peak / np.maximum(usual, 1e-12)
+        for channel, row in enumerate(is_click):
+            found = np.flatnonzero(row)
+            places = self._first + (found + self._judged + middle + 0.5) * self._block
+            clear = np.where(is_attack[channel, found], 0.0, clearness[channel, found])
+            self._places[channel].add(np.stack([places, clear], axis=1))
+        self._judged += is_click.shape[1]
 
     def count(self) -> int:
         """Return the number of clicks in the channel that has most of them."""
-        return int(self._counts.max(initial=0))
+        return max((len(places) // 2 for places in self._places), default=0)
+
+    def places(self, channel: int) -> tuple[IntArray, FloatArray]:
+        """Return where the clicks of a channel are, in samples, to within a millisecond, and how clear each is.
+
+        That is the ratio of its peak to what is usual there; 0 where the sound goes on after it, as after an attack.
+        """
+        values = self._places[channel].values().reshape(-1, 2)
+        return values[:, 0].astype(np.int64), values[:, 1]
+
+    def texture(self, channel: int) -> tuple[IntArray, FloatArray, FloatArray]:
+        """Return first sample, power and kurtosis of each piece of what prediction leaves (Gaussian noise has 3)."""
+        values = self._textures[channel].values().reshape(-1, 2)
+        return self._first + self._piece * np.arange(len(values)), values[:, 0], values[:, 1]
 
 
 class ClippingMeter:

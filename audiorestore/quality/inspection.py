@@ -48,6 +48,62 @@ class Inspection:
     silence_share: float | None = None
 
 
+class Meters:
+    """All meters over one stream, for those who want to know more than an `Inspection` says.
+
+    Args:
+        sample_rate: Hz. channels: how many.
+    """
+
+    def __init__(self, sample_rate: int, channels: int) -> None:
+        self.sample_rate = sample_rate
+        self.n_samples = 0
+        self._spectra = FrameSpectra(sample_rate, channels)
+        length = self._spectra.length
+        self.noise, self.clicks = NoiseMeter(sample_rate, channels, length), ClickMeter(sample_rate, channels, length)
+        self.hum, self.clipping = HumMeter(sample_rate, channels), ClippingMeter(channels)
+        self.loudness, self.true_peak = LoudnessMeter(sample_rate, channels), TruePeakMeter(channels)
+        self.contents = ContentMeter(sample_rate, length)
+        self._total = np.zeros(channels)
+
+    def add(self, samples: FloatArray) -> None:
+        """Take in samples [C, T]."""
+        frames, power = self._spectra.add(samples)
+        self.noise.add(power)
+        self.contents.add(power)
+        self.clicks.add(frames, power)
+        for meter in (self.hum, self.clipping, self.loudness, self.true_peak):
+            meter.add(samples)
+        self._total += samples.sum(axis=1)
+        self.n_samples += samples.shape[1]
+
+    def offsets(self) -> FloatArray:
+        """Return the mean of each channel, [C]."""
+        return self._total / max(self.n_samples, 1)
+
+    def inspection(self) -> Inspection:
+        """Return what was measured."""
+        seconds = self.n_samples / self.sample_rate
+        found, content = self.hum.hum(), self.contents.content()
+        return Inspection(
+            seconds=seconds,
+            integrated_lufs=self.loudness.integrated_lufs(),
+            loudness_range_lu=self.loudness.range_lu(),
+            true_peak_dbtp=self.true_peak.peak_dbtp(),
+            noise_floor_dbfs=self.noise.floor_dbfs(),
+            snr_db=self.noise.snr_db(),
+            hum_dbfs=found.level_dbfs if found else None,
+            hum_hz=found.fundamental_hz if found else None,
+            clicks_per_minute=self.clicks.count() * 60 / seconds if seconds else 0.0,
+            clipped_samples=self.clipping.count(),
+            bandwidth_hz=self.noise.bandwidth_hz(),
+            dc_offset=_largest(self.offsets()),
+            speech_share=content.speech if content else None,
+            music_share=content.music if content else None,
+            silence_share=content.silence if content else None,
+        )
+
+
 def inspect(source: Source) -> Inspection:
     """Measure a recording in one pass; the source's samples are not changed.
 
@@ -58,40 +114,10 @@ def inspect(source: Source) -> Inspection:
     Raises:
         ValueError: a sample is NaN or infinite.
     """
-    rate, channels = source.sample_rate, source.channels
-    spectra = FrameSpectra(rate, channels)
-    noise, clicks = NoiseMeter(rate, channels, spectra.length), ClickMeter(rate, channels, spectra.length)
-    hum, clipping = HumMeter(rate, channels), ClippingMeter(channels)
-    loudness, true_peak = LoudnessMeter(rate, channels), TruePeakMeter(channels)
-    contents = ContentMeter(rate, spectra.length)
-    total = np.zeros(channels)
+    meters = Meters(source.sample_rate, source.channels)
     for samples in sample_blocks(source):
-        frames, power = spectra.add(samples)
-        noise.add(power)
-        contents.add(power)
-        clicks.add(frames, power)
-        for meter in (hum, clipping, loudness, true_peak):
-            meter.add(samples)
-        total += samples.sum(axis=1)
-    seconds = source.n_samples / rate
-    found, content = hum.hum(), contents.content()
-    return Inspection(
-        seconds=seconds,
-        integrated_lufs=loudness.integrated_lufs(),
-        loudness_range_lu=loudness.range_lu(),
-        true_peak_dbtp=true_peak.peak_dbtp(),
-        noise_floor_dbfs=noise.floor_dbfs(),
-        snr_db=noise.snr_db(),
-        hum_dbfs=found.level_dbfs if found else None,
-        hum_hz=found.fundamental_hz if found else None,
-        clicks_per_minute=clicks.count() * 60 / seconds if seconds else 0.0,
-        clipped_samples=clipping.count(),
-        bandwidth_hz=noise.bandwidth_hz(),
-        dc_offset=_largest(total) / max(source.n_samples, 1),
-        speech_share=content.speech if content else None,
-        music_share=content.music if content else None,
-        silence_share=content.silence if content else None,
-    )
+        meters.add(samples)
+    return meters.inspection()
 
 
 def sample_blocks(source: Source) -> Iterator[FloatArray]:

@@ -89,13 +89,17 @@ class LoudnessMeter:
         steps = self._cutter.add(weighted)
         self._powers.add(self._weights @ np.square(steps).mean(axis=2))
 
+    def powers(self) -> FloatArray:
+        """Return the weighted power of each whole `STEP_SECONDS` so far; a mean of them is `loudness_of` so much."""
+        return self._powers.values()
+
     def integrated_lufs(self) -> float | None:
         """Return the gated loudness in LUFS; None where no gating block (0.4 s) lies over -70 LUFS.
 
         Source: ITU-R BS.1770-4 (2015), Annex 1, eq. 3 to 7.
         """
         blocks = self._gated(MOMENTARY_STEPS, INTEGRATED_GATE_LU)
-        return _loudness(blocks.mean()) if len(blocks) else None
+        return loudness_of(blocks.mean()) if len(blocks) else None
 
     def range_lu(self) -> float | None:
         """Return the loudness range in LU; None where no stretch of 3 s lies over -70 LUFS.
@@ -125,7 +129,7 @@ class LoudnessMeter:
     def _highest(self, n_steps: int) -> float | None:
         powers = self._windows(n_steps)
         # A sliding sum leaves rounding behind in silence: under -200 LUFS there is nothing.
-        return _loudness(powers.max()) if len(powers) and powers.max() > 1e-20 else None
+        return loudness_of(powers.max()) if len(powers) and powers.max() > 1e-20 else None
 
     def _windows(self, n_steps: int) -> FloatArray:
         """Return the mean powers of all windows of ``n_steps``."""
@@ -194,5 +198,6 @@ def measure_loudness(source: Source) -> Loudness:
     )
 
 
-def _loudness(power: float) -> float:
+def loudness_of(power: float) -> float:
+    """Return a weighted power in LUFS."""
     return float(LOUDNESS_OFFSET_DB + 10 * np.log10(power))

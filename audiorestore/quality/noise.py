@@ -15,11 +15,12 @@ from scipy.ndimage import median_filter
 from scipy.signal import get_window
 from scipy.stats import chi2
 
-from audiorestore.quality.framing import FloatArray, FrameCutter, LevelHistogram, Series
+from audiorestore.quality.framing import NO_SOUND, FloatArray, FrameCutter, LevelHistogram, Series
 
 ComplexArray = NDArray[np.complex128]
 
 NOISE_FRACTION = 0.1
+STEADY_FRACTION = 0.3
 # Frames quieter than this (dBFS) are digital silence: nobody recorded them, so they say nothing about noise.
 SILENCE_DBFS = -150.0
 PROGRAMME_OVER_NOISE = 2.0
@@ -81,6 +82,24 @@ class FrameSpectra:
     def power(self, spectra: ComplexArray) -> FloatArray:
         """Return the power of spectra [..., n_bins]."""
         return np.asarray((np.square(spectra.real) + np.square(spectra.imag)) * self.scale)
+
+
+@dataclass(frozen=True)
+class NoiseBand:
+    """The noise in a band.
+
+    Args:
+        low_hz, high_hz: its limits.
+        power: of the noise, in the whole band.
+        spread_db: from the 10th to the 30th percentile of the frames' powers.
+        usual_db: what that is for steady Gaussian noise.
+    """
+
+    low_hz: float
+    high_hz: float
+    power: float
+    spread_db: float
+    usual_db: float
 
 
 class NoiseMeter:
@@ -147,10 +166,32 @@ class NoiseMeter:
         last = np.flatnonzero(density > density.max() * 10 ** (-BANDWIDTH_RANGE_DB / 10))[-1]
         return float(min((edges[last] + width - 0.5) * bin_hz, self._sample_rate / 2))
 
+    def spectrum(self) -> FloatArray:
+        """Return the mean power of all frames and channels by frequency, [n_bins] (see `FrameSpectra`)."""
+        return self._average / max(self._channels * self._bands.n_counted, 1)
+
+    def floor_bands(self) -> list[NoiseBand]:
+        """Return what is known of the noise in each band, power as the mean over channels; empty for silence."""
+        if not self._bands.n_counted:
+            return []
+        low, high = (self._by_channel(fraction).mean(axis=0) for fraction in (NOISE_FRACTION, STEADY_FRACTION))
+        n_bins = len(self._average)
+        widths = np.diff(self._edges, append=n_bins)
+        usual = _spread_of_noise(widths)
+        hertz = np.append(self._edges, n_bins) * (self._sample_rate / 2 / (n_bins - 1))
+        spread = 10 * np.log10(np.maximum(high, NO_SOUND**2) / np.maximum(low, NO_SOUND**2))
+        return [
+            NoiseBand(float(hertz[band]), float(hertz[band + 1]), float(low[band] / self._bias[band]), *pair)
+            for band, pair in enumerate(zip(spread.tolist(), usual.tolist(), strict=True))
+        ]
+
+    def _by_channel(self, fraction: float) -> FloatArray:
+        return self._bands.percentile(fraction).reshape(self._channels, -1)
+
     def _floor(self) -> float:
         if not self._bands.n_counted:
             return 0.0
-        bands = self._bands.percentile(NOISE_FRACTION).reshape(self._channels, -1) / self._bias
+        bands = self._by_channel(NOISE_FRACTION) / self._bias
         return float(bands.sum(axis=1).mean())
 
 
@@ -199,6 +240,18 @@ class HumMeter:
         hums = [hum for hum in found if hum]
         return max(hums, key=lambda hum: hum.level_dbfs, default=None)
 
+    def floor_density(self, low_hz: float, high_hz: float) -> float:
+        """Return the power a Hz of the noise between two frequencies, lines left out; 0 where nothing is known."""
+        low, high = (round(hertz / self._bin_hz) for hertz in (low_hz, high_hz))
+        high = min(high, self._n_bins)
+        if not self._bins.n_counted or high <= low:
+            return 0.0
+        power = self._bins.percentile(HUM_FRACTION)
+        around = median_filter(power, LINE_SURROUNDINGS_BINS, mode="nearest")
+        # Of single bins of Gaussian noise, power is exponential: this percentile of it over its mean.
+        bias = -np.log1p(-HUM_FRACTION)
+        return float(np.minimum(power, 2 * around)[low:high].mean() / bias / self._bin_hz)
+
     def _near(self, power: FloatArray, around: FloatArray, mains_hz: float) -> Hum | None:
         """Return the hum near one mains frequency: the more prominent of two lines fixes it, then all are measured."""
         lines = [(line, harmonic) for harmonic in (1, 2) if (line := self._line(power, around, mains_hz * harmonic))]
@@ -243,15 +296,20 @@ def band_edges(n_bins: int) -> np.ndarray[tuple[int], np.dtype[np.intp]]:
         edges.append(following)
 
 
-def _percentile_of_noise(n_bins: FloatArray) -> FloatArray:
-    """Return the 10th percentile of the power in bands of ``n_bins`` bins, for Gaussian noise of mean power 1.
+def _percentile_of_noise(n_bins: FloatArray, fraction: float = NOISE_FRACTION) -> FloatArray:
+    """Return a percentile of the power in bands of ``n_bins`` bins, for Gaussian noise of mean power 1.
 
     The power of n independent bins is chi-square with 2 n degrees of freedom. Neighbours under a Hann window
     are correlated: power by (2/3)^2 at a distance of one bin and (1/6)^2 at two, which leaves fewer degrees.
     """
     spread = 1 + 2 * ((1 - 1 / n_bins) * (2 / 3) ** 2 + np.maximum(1 - 2 / n_bins, 0) * (1 / 6) ** 2)
     degrees = 2 * n_bins / spread
-    return np.asarray(chi2.ppf(NOISE_FRACTION, degrees) / degrees)
+    return np.asarray(chi2.ppf(fraction, degrees) / degrees)
+
+
+def _spread_of_noise(n_bins: FloatArray) -> FloatArray:
+    """Return by how many dB the 30th percentile of such power lies over the 10th."""
+    return 10 * np.log10(_percentile_of_noise(n_bins, STEADY_FRACTION) / _percentile_of_noise(n_bins))
 
 
 def _peak_position(power: FloatArray, peak: int) -> float:

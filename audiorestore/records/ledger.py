@@ -327,7 +327,7 @@ def recipe(config: Mapping[str, Any], *, model: str, residual: bool) -> Recipe:
         model: SHA-256 of the weights, empty without a network.
         residual: whether what was removed is written too.
     """
-    chunks = {name: value for name, value in config["chunks"].items() if name != "batch"}
+    chunks = {name: value for name, value in config["chunks"].items() if name != "batch_seconds"}
     settings = {**{name: value for name, value in config.items() if name != "model"}, "chunks": chunks}
     text = json.dumps({"settings": settings, "residual": residual}, sort_keys=True, separators=(",", ":"))
     return Recipe(model, hashlib.sha256(text.encode("ascii")).hexdigest())

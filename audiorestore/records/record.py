@@ -1,6 +1,7 @@
 """The record of what was done to one file: written beside the result as ``NAME.restoration.json``.
 
-``schema/restoration-1.json`` beside this module is its published JSON Schema.
+``schema/restoration-2.json`` beside this module is its published JSON Schema. Version 1 is the same without reviews,
+and is still read.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import os
 import platform
 import stat
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path, PurePath
 from typing import Any, TypeVar
@@ -26,8 +27,11 @@ from audiorestore.audio.partfile import FileNumber, PartFile, describe, file_num
 from audiorestore.config import from_mapping, to_mapping
 from audiorestore.damage.damage_map import DamageMap
 from audiorestore.errors import ConfigError, InputError, QualityError
+from audiorestore.records.review import Review
 
-SCHEMA = "audiorestore.restoration/1"
+SCHEMA = "audiorestore.restoration/2"
+_READABLE = ("audiorestore.restoration/1", SCHEMA)
+SEAL = "content_sha256"
 
 P = TypeVar("P", bound=PurePath)
 
@@ -74,6 +78,7 @@ class Record:
         gain_db: attenuation of the whole recording, 0 unless asked for.
         damage: where the source is damaged.
         warnings: what a person should know. seconds: time it took.
+        reviews: what people decided about it and, where it was made again, about those before it; the latest last.
     """
 
     source: FileState
@@ -92,8 +97,15 @@ class Record:
     damage: DamageMap = field(default_factory=DamageMap)
     quality: dict[str, Any] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    reviews: tuple[Review, ...] = ()
     role: str = "derivative, restored"
     schema: str = SCHEMA
+
+    @property
+    def review(self) -> Review | None:
+        """What holds for this result: the latest decision, but for a wish to do it again that has been followed."""
+        latest = self.reviews[-1] if self.reviews else None
+        return None if latest is not None and latest.followed else latest
 
     @property
     def refused(self) -> bool:
@@ -114,7 +126,8 @@ class Record:
         with PartFile(path, force=force) as part:
             if made is not None:
                 made.append((path, file_number(part.part)))
-            text = json.dumps(to_mapping(self), indent=2, ensure_ascii=True, allow_nan=False)
+            values = to_mapping(replace(self, schema=SCHEMA))
+            text = json.dumps({**values, SEAL: _seal(values)}, indent=2, ensure_ascii=True, allow_nan=False)
             part.part.write_text(text + "\n", encoding="ascii")
             part.commit()
 
@@ -123,7 +136,7 @@ class Record:
         """Read a record.
 
         Raises:
-            InputError: it is not a record of this schema.
+            InputError: it is not a record of this schema, or not as it was written.
         """
         try:
             content = path.read_bytes()
@@ -136,15 +149,24 @@ class Record:
         """Return the record in a file's content; ``where`` it is from is named in errors.
 
         Raises:
-            InputError: it is not a record of this schema.
+            InputError: it is not a record of this schema, or not as it was written.
         """
         try:
             values = json.loads(content.decode("utf-8"))
-            if not isinstance(values, dict) or values.get("schema") != SCHEMA:
+            if not isinstance(values, dict) or values.get("schema") not in _READABLE:
                 raise InputError(where, expected=f"a record of schema {SCHEMA}", found="another file")
+            # Records of older programs have no seal.
+            if (seal := values.pop(SEAL, None)) is not None and seal != _seal(values):
+                raise InputError(where, expected="a record as it was written", found="one that was edited since")
             return from_mapping(cls, values, where=where)
         except (ValueError, RecursionError, ConfigError) as error:
             raise InputError(where, expected=f"a record of schema {SCHEMA}", found=describe(error)) from error
+
+
+def _seal(values: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of a record's other values: JSON in ASCII with sorted keys and no spaces."""
+    text = json.dumps(values, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(text.encode("ascii")).hexdigest()
 
 
 def record_path(result: P) -> P:
@@ -169,7 +191,7 @@ def quarantine_path(result: Path, folder: Path) -> Path:
 
 def schema_path() -> Path:
     """Return where the JSON Schema of a record stands."""
-    return Path(__file__).parent / "schema" / "restoration-1.json"
+    return Path(__file__).parent / "schema" / "restoration-2.json"
 
 
 def sha256_of(path: Path) -> str:

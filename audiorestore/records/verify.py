@@ -95,7 +95,7 @@ def verify(candidate: Candidate, *, sources: Path | None = None, source: Path | 
 
     Args:
         candidate: a result, its record, or both.
-        sources: the folder of the sources, if they are no longer where the record says.
+        sources: the folder of the sources, if they are no longer where the record says; then they must be there.
         source: where this one's source is, if that is known better.
     """
     result = candidate.result
@@ -106,10 +106,12 @@ def verify(candidate: Candidate, *, sources: Path | None = None, source: Path | 
         record = Record.read(path)
     except InputError as error:
         return Verified(result, (Check("record", "failed", f"expected {error.expected}, found {error.found}"),))
-    source, residual = source or _source_path(record, candidate, sources), residual_path(result)
+    source, residual = source or source_of(record, candidate, sources), residual_path(result)
     checks = [Check("record", "ok"), _check_file("result", result, record.result)]
     if _is_there(source):
         checks.append(_check_file("source", source, record.source))
+    elif sources is not None:
+        checks.append(Check("source", "failed", f"expected the source at {source}, found nothing"))
     else:
         place = record.source.path if is_url(record.source.path) else source
         checks.append(Check("source", "absent", f"{place} is not there"))
@@ -130,8 +132,8 @@ def _is_there(path: Path) -> bool:
     return True
 
 
-def _source_path(record: Record, candidate: Candidate, sources: Path | None) -> Path:
-    """Return where the source should be: folders are kept, so it is as deep below its own as the result."""
+def source_of(record: Record, candidate: Candidate, sources: Path | None) -> Path:
+    """Return where the source of a result should be: as the record says, or in its place below ``sources``."""
     recorded = Path(record.source.path)
     return recorded if sources is None else sources / source_folder(candidate.below) / recorded.name
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import io
 from pathlib import Path
 
 import matplotlib
@@ -10,66 +10,69 @@ import matplotlib
 matplotlib.use("Agg")
 
 import numpy as np
-import torch
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
+from PIL import Image
 
-from audiorestore.audio.files import FileSource
 from audiorestore.audio.partfile import PartFile
-from audiorestore.audio.signal import Source
 from audiorestore.errors import printable
+from audiorestore.report.survey import FLOOR_DB, STEP_DB, Levels, Spectrogram, Survey, heights
 
-N_FFT = 2048
 COLUMNS = 1200
 RANGE_DB = 90.0
+TICKS_HZ = (100, 200, 500, 1000, 2000, 5000, 10_000, 20_000)
+# How well a lossy picture is coded: from here on its rings are not seen beside the grain of a spectrogram.
+_WEBP_QUALITY = 60
 
 
-def before_after(source: Path, result: Path, picture: Path, *, force: bool = True) -> None:
-    """Draw both files and their difference as a PNG, first channel, level in dB under the source's loudest bin.
+def picture_path(result: Path) -> Path:
+    """Return where the picture of a result stands: beside it."""
+    return result.with_name(f"{result.name}.png")
 
-    Long recordings are drawn at up to `COLUMNS` places: each column is the loudest of a few frames there, so
-    the cost does not grow with length.
+
+def before_after(survey: Survey, name: str, picture: Path, *, force: bool = True) -> None:
+    """Draw both versions of a recording and their difference as a PNG, in dB under the loudest point before.
+
+    Args:
+        name: of the recording. picture: file to write.
 
     Raises:
-        InputError: a file cannot be read. OutputError: the picture cannot be written.
+        OutputError: the picture cannot be written.
     """
-    with FileSource.open(source) as before, FileSource.open(result) as after:
-        old, new, removed = _columns(before, after)
-        seconds, nyquist = before.n_samples / before.sample_rate, before.sample_rate / 2
-    reference = max(float(old.max()), 1e-12)
-    names = (printable(source.name), "restored", "removed (source less restored)")
-    figure = _draw([20 * np.log10(part / reference + 1e-12) for part in (old, new, removed)], names, seconds, nyquist)
+    shown = survey.spectrogram
+    shown = shown.pooled(-(-shown.columns // COLUMNS))
+    names = (printable(name), "restored", "removed (source less restored)")
+    figure = _draw(shown, names, survey)
     with PartFile(picture, force=force) as part:
         figure.savefig(part.part, format="png", dpi=110)
         part.commit()
 
 
-def _columns(before: Source, after: Source) -> tuple[NDArray[np.float64], ...]:
-    """Return magnitudes [n_bins, columns] of both sources and of their difference."""
-    n_samples = before.n_samples
-    count = int(min(COLUMNS, max(n_samples // (N_FFT // 4), 1)))
-    window = torch.hann_window(N_FFT)
-    parts: tuple[list[NDArray[np.float64]], ...] = ([], [], [])
-    for start in np.linspace(0, max(n_samples - N_FFT, 0), count).astype(int):
-        stop = min(int(start) + 2 * N_FFT, n_samples)
-        old, new = (source.read(int(start), stop)[0] for source in (before, after))
-        for spectra, samples in zip(parts, (old, new, old - new), strict=True):
-            padded = torch.nn.functional.pad(samples, (0, 2 * N_FFT - len(samples)))
-            frames = padded.unfold(0, N_FFT, N_FFT // 2) * window
-            spectra.append(torch.fft.rfft(frames).abs().amax(dim=0).double().numpy())
-    return tuple(np.stack(spectra, axis=1) for spectra in parts)
+def ticks(top: float) -> list[tuple[float, str]]:
+    """Return the height (0 to 1) and the name of frequencies for the axis of a spectrogram."""
+    shown = [hz for hz in TICKS_HZ if hz < 0.97 * top]
+    names = [f"{hz / 1000:g}k" if hz >= 1000 else f"{hz}" for hz in shown]
+    return list(zip(heights(shown, top).tolist(), names, strict=True))
 
 
-def _draw(levels_db: Sequence[NDArray[np.float64]], names: Sequence[str], seconds: float, nyquist: float) -> Figure:
+def grey(levels: Levels, highest_db: float) -> bytes:
+    """Return levels [rows, columns] as a grey WebP picture: white is ``highest_db``, black `RANGE_DB` under it."""
+    level = levels.astype(np.float32) * STEP_DB + FLOOR_DB
+    shade = np.clip((level - highest_db) / RANGE_DB + 1, 0, 1) * 255
+    file = io.BytesIO()
+    Image.fromarray(shade[::-1].astype(np.uint8)).save(file, "WEBP", quality=_WEBP_QUALITY, method=2)
+    return file.getvalue()
+
+
+def _draw(shown: Spectrogram, names: tuple[str, str, str], survey: Survey) -> Figure:
     figure = Figure(figsize=(13, 4.2), layout="constrained")
-    plots = figure.subplots(1, len(levels_db), sharey=True)
+    plots = figure.subplots(1, len(names), sharey=True)
     images = []
-    for plot, level_db, name in zip(plots, levels_db, names, strict=True):
+    for plot, levels, name in zip(plots, shown.lanes, names, strict=True):
         image = plot.imshow(
-            level_db,
+            levels * STEP_DB + FLOOR_DB - shown.highest_db,
             origin="lower",
             aspect="auto",
-            extent=(0, seconds, 0, nyquist / 1000),
+            extent=(0, survey.seconds, 0, 1),
             vmin=-RANGE_DB,
             vmax=0,
             cmap="magma",
@@ -78,6 +81,8 @@ def _draw(levels_db: Sequence[NDArray[np.float64]], names: Sequence[str], second
         images.append(image)
         plot.set_title(name, fontsize=9)
         plot.set_xlabel("time (s)")
-    plots[0].set_ylabel("frequency (kHz)")
+    places = ticks(survey.top_hz)
+    plots[0].set_yticks([height for height, _ in places], [label for _, label in places])
+    plots[0].set_ylabel("frequency (Hz)")
     figure.colorbar(images[0], ax=plots, label="level (dB)", shrink=0.9)
     return figure

@@ -116,7 +116,7 @@ def restored(
     if config.strength_db == 0:
         return source
     stage = source
-    if plan.gaps is not None:
+    if plan.gaps is not None and plan.gaps.gaps:
         stage = Regained(stage, plan.gaps)
     if plan.clipping is not None:
         stage = Declipped(stage, plan.clipping)
