@@ -1,8 +1,8 @@
 """The sound of a page, within so many bytes: FLAC where it matters, Opus for the rest.
 
 A recording is cut into clips, each a file of its own that a browser decodes when it is needed; they overlap by a
-margin, so that a player can fade from one to the next. Of a clip in FLAC the player has the samples themselves (16 bits), and
-takes what was removed as their difference; in Opus that is a file of its own.
+margin, so that a player can fade from one to the next. Of a clip in FLAC the player has the samples themselves
+(16 bits), and takes what was removed as their difference; in Opus that is a file of its own.
 """
 
 from __future__ import annotations
