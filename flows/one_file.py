@@ -181,12 +181,10 @@ class Worker:
 
     def _draw(self, job: Job, standing: Standing) -> None:
         """Draw the spectrograms; a picture that fails is no reason to lose a restoration."""
-        from audiorestore.report.pictures import before_after  # matplotlib, only where it is wanted
+        from audiorestore.report.making import draw  # matplotlib, only where it is wanted
 
         try:
-            before_after(
-                job.source, job.result, picture_of(job.result), force=self._config.force or standing.replaceable
-            )
+            draw(job.source, job.result, picture_of(job.result), force=self._config.force or standing.replaceable)
         except Exception as error:
             self._report(f"{_reason(error, job.address(job.source))}; restored, but without a picture")
 

@@ -25,6 +25,7 @@ from audiorestore.cli.package import package
 from audiorestore.cli.replay import replay
 from audiorestore.cli.report import report
 from audiorestore.cli.restore import restore
+from audiorestore.cli.review import review
 from audiorestore.cli.score import score
 from audiorestore.cli.train import train
 from audiorestore.cli.verify import verify
@@ -85,6 +86,7 @@ app.command()(verify)
 app.command()(package)
 app.command()(marks)
 app.command()(report)
+app.command()(review)
 app.command()(score)
 app.command()(damage)
 app.command()(train)

@@ -51,6 +51,16 @@ def make(record: Record, source: Path, result: Path, wanted: Wanted, *, page: Pa
             write_page(record, before, after, seen, page, megabytes=wanted.megabytes, force=wanted.force)
 
 
+def draw(source: Path, result: Path, picture: Path, *, force: bool) -> None:
+    """Write the picture of a recording and its result, without a record.
+
+    Raises:
+        InputError: a version cannot be read. OutputError: the picture cannot be written.
+    """
+    with FileSource.open(source) as before, FileSource.open(result) as after:
+        before_after(survey(before, after), source.name, picture, force=force)
+
+
 @contextmanager
 def versions(record: Record, source: Path, result: Path) -> Iterator[tuple[Source, Source]]:
     """Open both versions of a recording.
