@@ -192,7 +192,10 @@ def _missed_heartbeats(seconds: float) -> AutomationCore:
 def _make_automation(client: SyncPrefectClient, automation: AutomationCore) -> list[str]:
     def core(one: AutomationCore) -> dict[str, Any]:
         plain = one.model_dump(mode="json", include=set(type(automation).model_fields))
-        plain["trigger"].pop("id", None)
+        trigger: dict[str, Any] = plain["trigger"]
+        trigger.pop("id", None)
+        for name in ("after", "expect", "for_each"):  # sets come out in any order
+            trigger[name] = sorted(trigger[name])
         return plain
 
     found = client.read_automations_by_name(automation.name)

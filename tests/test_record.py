@@ -102,7 +102,7 @@ def without(*path: str) -> Callable[[Any], None]:
 @pytest.mark.parametrize(
     "spoil",
     [
-        set_at("schema", to="audiorestore.restoration/2"),
+        set_at("schema", to="audiorestore.restoration/3"),
         set_at("role", to="preservation master"),
         set_at("source", "sha256", to="ABC"),
         set_at("result", "audio_sha256", to=""),

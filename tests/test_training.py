@@ -281,7 +281,7 @@ def test_scores_of_perfect_and_idle_networks(sounds: Path) -> None:
             super().__init__()
             self.dummy = torch.nn.Parameter(torch.zeros(1))
 
-        def forward(self, samples: torch.Tensor) -> torch.Tensor:
+        def forward(self, samples: torch.Tensor, lengths: torch.Tensor | None = None) -> torch.Tensor:
             return samples
 
     scores = evaluate(Idle(), sounds / "pairs.csv", model_rate=RATE, bf16=False)
