@@ -12,12 +12,12 @@ from pathlib import Path, PurePath
 from urllib.parse import unquote
 
 from audiorestore.audio.naming import QUARANTINE, source_folder
-from audiorestore.audio.remote import Remote, RemoteFile, connect
+from audiorestore.audio.remote import Remote, RemoteFile, connect, connect_writable
 from audiorestore.audio.urls import Url, is_url
 from audiorestore.errors import ConfigError, FileError, InputError, OutputError
 from audiorestore.jobs import Job
 from audiorestore.records.copies import bring, copied, publish_folder, split
-from audiorestore.records.record import Record, record_path, residual_path, result_path
+from audiorestore.records.record import Record, picture_path, record_path, residual_path, result_path
 from audiorestore.records.verify import Candidate, Verified, results_among, verify
 
 
@@ -68,12 +68,7 @@ def target_of(text: str) -> Remote:
     Raises:
         ConfigError: nothing can be written there. OutputError: it lets nobody in.
     """
-    url = Url.parse(text)
-    if not url.writable:
-        raise ConfigError(f"{url}: expected a path, s3:// or sftp:// for the results, found {url.scheme}://")
-    remote = connect(url)
-    remote.check_writable()
-    return remote
+    return connect_writable(Url.parse(text), instead="a path")
 
 
 def locate(text: str) -> tuple[Remote, RemoteFile] | None:
@@ -191,7 +186,7 @@ def _brought(url: Url, result: Path, folder: Path, *, picture: bool = False) -> 
     remote = connect(url)
     others = [record_path(result), residual_path(result)]
     if picture:
-        others.append(result.with_name(f"{result.name}.png"))
+        others.append(picture_path(result))
     for place in (result, *others):
         bring(remote, place.as_posix(), folder)
     return folder / result

@@ -21,7 +21,6 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import get_args
 
 import numpy as np
 import torch
@@ -36,10 +35,9 @@ from audiorestore.damage.base import Setting, Simulated
 from audiorestore.damage.effects import EFFECTS, Effect
 from audiorestore.diagnosis.anomaly import AnomalyScorer
 from audiorestore.diagnosis.diagnose import diagnose
-from audiorestore.diagnosis.finding import Kind
+from audiorestore.diagnosis.finding import KINDS, Kind
 from audiorestore.models.checkpoint import load_checkpoint
 
-KINDS: tuple[Kind, ...] = get_args(Kind)
 IMPULSES: tuple[Kind, ...] = ("clicks", "crackle")
 
 # What must be found in the clips of a damage, and what else may be in them.

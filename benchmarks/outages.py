@@ -29,7 +29,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from kills import compared, hashes, make_sources, survey
-from overhead import _below, make_tiny
+from overhead import below, make_tiny
 
 from audiorestore.records.ledger import Ledger
 
@@ -139,7 +139,7 @@ class Site:
                 continue
 
     def _below(self, name: str) -> list[int]:
-        return _below(self.processes[name].pid)
+        return below(self.processes[name].pid)
 
     def _others(self) -> list[int]:
         """Return the processes that know our server and are no service: runs, with their parents or without."""

@@ -152,7 +152,7 @@ def watched_server(environment: dict[str, str]) -> Iterator[Callable[[], Cost]]:
     """Give a function that returns what the server has taken since."""
     port = environment["PREFECT_API_URL"].rpartition(":")[2].partition("/")[0]
     (pid,) = (pid for pid in _processes() if f"--port\0{port}" in _read(pid, "cmdline"))
-    pids = [pid, *_below(pid)]
+    pids = [pid, *below(pid)]
     before, started = sum(map(_cpu, pids)), time.monotonic()
     with memory_of(pid) as most:
         yield lambda: Cost(time.monotonic() - started, sum(map(_cpu, pids)) - before, *most)
@@ -165,7 +165,7 @@ def memory_of(pid: int) -> Iterator[list[float]]:
 
     def look() -> None:
         while not ended.wait(0.5):
-            sizes = [_resident(each) for each in (pid, *_below(pid))]
+            sizes = [_resident(each) for each in (pid, *below(pid))]
             most[:] = max(most[0], *sizes), max(most[1], sum(sizes))
 
     thread = threading.Thread(target=look, daemon=True)
@@ -181,7 +181,7 @@ def _processes() -> list[int]:
     return [int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()]
 
 
-def _below(pid: int) -> list[int]:
+def below(pid: int) -> list[int]:
     parents = {each: _stat(each)[1] for each in _processes()}
     found, new = [], [pid]
     while new:

@@ -70,13 +70,13 @@ def _print(summary: Summary, *, as_json: bool, indent: int | None = 2) -> None:
 
 def _watch(archive: Archive, options: argparse.Namespace) -> int:
     """Restore what comes in until Ctrl-C or SIGTERM, which here are the way to end."""
-    from audiorestore.audio.urls import scrubbed
+    from audiorestore.audio.urls import words_of
     from audiorestore.errors import printable
     from flows import work
     from flows.watch import watch
 
     def report(error: Exception) -> None:
-        words = printable(scrubbed(" ".join(str(error).split())))
+        words = printable(words_of(error))
         print(f"error: {type(error).__name__}: {words}; tried again", file=sys.stderr, flush=True)
 
     try:

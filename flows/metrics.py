@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,8 +16,6 @@ from flows.settings import Archive
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
-
-Report = Callable[[str], None]
 
 VARIABLE = "AUDIORESTORE_METRICS"
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import html
 import json
 import os
-import shutil
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -18,6 +17,7 @@ from pathlib import Path
 import httpx
 
 from audiorestore import __version__
+from audiorestore.audio.partfile import write_text
 from audiorestore.errors import printable
 from audiorestore.records.ledger import FOLDER
 from flows.desk import ledger_of
@@ -76,9 +76,8 @@ def write(morning: Morning, home: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     texts = {".json": json.dumps(asdict(morning), indent=2) + "\n", ".html": page(morning)}
     for suffix, text in texts.items():
-        path = folder / f"run-{morning.summary.run:06}{suffix}"
-        path.write_text(text, encoding="utf-8")
-        shutil.copyfile(path, folder / f"latest{suffix}")
+        for name in (f"run-{morning.summary.run:06}", "latest"):
+            write_text(folder / f"{name}{suffix}", text, force=True)
     return folder / f"run-{morning.summary.run:06}.html"
 
 

@@ -14,19 +14,19 @@ from typing import Literal
 from audiorestore.audio.naming import QUARANTINE
 from audiorestore.audio.partfile import is_part
 from audiorestore.audio.transient import is_transient
-from audiorestore.audio.urls import scrubbed
+from audiorestore.audio.urls import words_of
 from audiorestore.config import to_mapping
 from audiorestore.errors import AudioRestoreError, printable
 from audiorestore.jobs import Job, make_restorer, reuse, run_job
 from audiorestore.models.checkpoint import load_checkpoint
 from audiorestore.records.lease import Owner
 from audiorestore.records.ledger import Done, Ledger, Recipe, Row, recipe, recipe_of
-from audiorestore.records.record import Record, record_path, residual_path, sha256_of
+from audiorestore.records.record import Record, picture_path, record_path, residual_path, sha256_of
 from audiorestore.records.shelf import Shelf
 from audiorestore.restoration.pipeline import RestorationConfig
 from audiorestore.restoration.restorer import Restorer
 from audiorestore.restoration.resume import resume_path
-from flows.desk import Desk, picture_of, shelf_of
+from flows.desk import Desk, shelf_of
 from flows.kept import Kept, find_kept, remove_moved
 from flows.outcome import BatchResult
 from flows.settings import Archive
@@ -141,7 +141,7 @@ class Worker:
         self._ledger.finish(row.source, self._owner, done, verified=self._desk.verifies)
         if reused is not None:
             if kept is not None and kept.row is not None and self._desk.is_gone(kept.row, self._ledger):
-                remove_moved(kept.row, self._shelf, self._ledger, picture_of(kept.output))
+                remove_moved(kept.row, self._shelf, self._ledger, picture_path(kept.output))
             return BatchResult(adopted=1)
         return BatchResult(restored=1, size=row.size, audio_seconds=done.audio_seconds)
 
@@ -184,7 +184,7 @@ class Worker:
         from audiorestore.report.making import draw  # matplotlib, only where it is wanted
 
         try:
-            draw(job.source, job.result, picture_of(job.result), force=self._config.force or standing.replaceable)
+            draw(job.source, job.result, picture_path(job.result), force=self._config.force or standing.replaceable)
         except Exception as error:
             self._report(f"{_reason(error, job.address(job.source))}; restored, but without a picture")
 
@@ -251,7 +251,7 @@ def remove_replaced(row: Row, shelf: Shelf) -> None:
     """Remove the result of ours that a refused one has replaced, and all that stood beside it; the record first."""
     output = Path(row.output)
     residual = [] if row.residual is None else [Path(row.residual)]
-    for name in (record_path(output), output, *residual, picture_of(output)):
+    for name in (record_path(output), output, *residual, picture_path(output)):
         shelf.remove(name)
 
 
@@ -296,7 +296,7 @@ def remove_parts(archive: Archive, row: Row) -> None:
         return
     result = archive.destination / row.output
     residual = () if row.residual is None else (Path(row.residual).name,)
-    finals = {result.name, *residual, record_path(result).name, picture_of(result).name}
+    finals = {result.name, *residual, record_path(result).name, picture_path(result).name}
     if not result.parent.is_dir():
         return
     if row.crashes + 1 >= archive.config.max_crashes:  # nobody will go on there
@@ -315,5 +315,5 @@ def _reason(error: Exception, source: str) -> str:
     """Return one line that names the file."""
     if isinstance(error, AudioRestoreError):
         return str(error)
-    words = printable(scrubbed(" ".join(str(error).split())))
+    words = printable(words_of(error))
     return f"{printable(source)}: {type(error).__name__}: {words}"

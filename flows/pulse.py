@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from audiorestore.records.ledger import Count, Ledger, Status
+from flows.aside import aside
 
 # Long files end minutes apart.
 _SPEED_OVER_SECONDS = 600.0
@@ -121,9 +122,8 @@ class Watched:
 @contextmanager
 def followed(home: Path, after: int, listeners: Sequence[Listener], *, every_seconds: float) -> Iterator[None]:
     """Tell listeners how far the first run after ``after`` is, as long as the block is at work, and at its end."""
-    ended = threading.Event()
 
-    def follow() -> None:
+    def follow(ended: threading.Event) -> None:
         with Ledger(home) as ledger:
             watched, last = Watched(ledger, after), False
             while not last:
@@ -133,13 +133,8 @@ def followed(home: Path, after: int, listeners: Sequence[Listener], *, every_sec
                     for listener in listeners:
                         listener(pulse)
 
-    thread = threading.Thread(target=follow, name="pulse", daemon=True)
-    thread.start()
-    try:
+    with aside(follow, name="pulse"):
         yield
-    finally:
-        ended.set()
-        thread.join()
 
 
 def _count(counts: Mapping[Status, Count], status: Status) -> Count:

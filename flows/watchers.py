@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from uuid import UUID
 
@@ -34,7 +34,7 @@ def watched(archive: Archive, run: int) -> Iterator[None]:
 class _Shown:
     """A progress artifact; a server that is away is no reason to end the work."""
 
-    def __init__(self, report: metrics.Report) -> None:
+    def __init__(self, report: Callable[[str], None]) -> None:
         self._report = report
         self._artifact: UUID = patiently(
             lambda: create_progress_artifact(0.0, key="restoration-progress", description="begun")

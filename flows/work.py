@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from audiorestore.audio.partfile import describe
-from audiorestore.audio.remote import connect
+from audiorestore.audio.remote import connect, connect_writable
 from audiorestore.audio.storage import FoundFile, plan_outputs, scan
 from audiorestore.audio.urls import Url
 from audiorestore.errors import ConfigError, FileError, InputError, OutputError, printable
@@ -25,6 +25,7 @@ from audiorestore.records.lease import Owner
 from audiorestore.records.ledger import FOLDER, Found, Row, Status
 from audiorestore.records.record import residual_path
 from audiorestore.restoration.restorer import devices_of
+from flows.aside import aside
 from flows.desk import ledger_of
 from flows.one_file import Report, Worker, model_hash, recipe_of_batch, remove_parts
 from flows.outcome import BatchResult, Failure, Plan, Summary
@@ -70,7 +71,7 @@ def check(archive: Archive) -> None:
     elif not archive.source.exists():
         raise InputError(archive.source, expected="a folder or a file", found="nothing")
     if isinstance(archive.destination, Url):
-        _check_url(archive.destination)
+        connect_writable(archive.destination, instead="a folder")
     else:
         _check_folder(archive.destination)
         if isinstance(archive.source, Path) and archive.destination.exists():
@@ -80,14 +81,6 @@ def check(archive: Archive) -> None:
     model_hash(archive.config.restore)
     if archive.config.restore.uses_network and not archive.config.shards:
         devices_of(archive.config.device)
-
-
-def _check_url(destination: Url) -> None:
-    if not destination.writable:
-        raise ConfigError(
-            f"{destination}: expected a folder, s3:// or sftp:// for the results, found {destination.scheme}://"
-        )
-    connect(destination).check_writable()
 
 
 def _check_folder(folder: Path) -> None:
@@ -336,19 +329,13 @@ def _shown(row: Row) -> dict[str, Any]:
 @contextmanager
 def _kept_leases(archive: Archive, owner: Owner) -> Iterator[None]:
     """Prolong the leases of this process while the block is at work."""
-    ended = threading.Event()
     lease_seconds = archive.config.lease_seconds
 
-    def renew() -> None:
+    def renew(ended: threading.Event) -> None:
         with ledger_of(archive) as ledger:
             while not ended.wait(lease_seconds / 4):
                 with suppress(OutputError):  # a full disk may have room again the next time
                     ledger.renew(owner, lease_seconds=lease_seconds)
 
-    thread = threading.Thread(target=renew, name="lease", daemon=True)
-    thread.start()
-    try:
+    with aside(renew, name="lease"):
         yield
-    finally:
-        ended.set()
-        thread.join()

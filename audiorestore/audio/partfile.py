@@ -158,6 +158,20 @@ def _make_folder(folder: Path, like: Path | None) -> None:
     folder.mkdir(0o777 if allowed is None else allowed | stat.S_IRWXU, exist_ok=True)
 
 
+def write_text(path: Path, text: str, *, force: bool = False) -> None:
+    """Write a file of text, whole or not at all.
+
+    Raises:
+        OutputError: the name is taken, or the disk refuses.
+    """
+    with PartFile(path, force=force) as part:
+        try:
+            part.part.write_text(text, encoding="utf-8", newline="")
+        except OSError as error:
+            raise OutputError(path, expected="to write", found=describe(error)) from error
+        part.commit()
+
+
 def describe(error: Exception) -> str:
     """Return the system's words for an error, without file names; of one that is not the system's, its own words."""
     return (error.strerror or str(error)).lower() if isinstance(error, OSError) else str(error)

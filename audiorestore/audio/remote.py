@@ -31,8 +31,8 @@ from urllib.parse import quote, unquote, urlsplit
 
 from audiorestore.audio.naming import LONGEST_NAME, SOUND_SUFFIXES, cut_name
 from audiorestore.audio.transient import is_transient
-from audiorestore.audio.urls import EXTRAS, Url, scrubbed
-from audiorestore.errors import AudioRestoreError, DependencyError, FileError, InputError, OutputError
+from audiorestore.audio.urls import EXTRAS, Url, scrubbed, words_of
+from audiorestore.errors import AudioRestoreError, ConfigError, DependencyError, FileError, InputError, OutputError
 
 T = TypeVar("T")
 
@@ -84,6 +84,22 @@ class Listing:
 def connect(url: Url) -> Remote:
     """Return what works with a URL, one a process. See `Remote`."""
     return Remote(url)
+
+
+def connect_writable(url: Url, *, instead: str) -> Remote:
+    """Return where results can go, after finding out that they can.
+
+    Args:
+        instead: what the results could go to that is no URL, for the error.
+
+    Raises:
+        ConfigError: nothing can be written to such URLs. OutputError: there is no such place, or it lets nobody in.
+    """
+    if not url.writable:
+        raise ConfigError(f"{url}: expected {instead}, s3:// or sftp:// for the results, found {url.scheme}://")
+    remote = connect(url)
+    remote.check_writable()
+    return remote
 
 
 class Remote:
@@ -492,8 +508,7 @@ def _named(kind: type[FileError], address: str, expected: str) -> Iterator[None]
     except AudioRestoreError:
         raise
     except Exception as error:
-        words = scrubbed(" ".join(str(error).split()))
-        raise kind(address, expected=expected, found=f"{type(error).__name__}: {words}") from None
+        raise kind(address, expected=expected, found=f"{type(error).__name__}: {words_of(error)}") from None
 
 
 def _system(url: Url) -> Any:

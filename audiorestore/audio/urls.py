@@ -33,6 +33,11 @@ def scrubbed(text: str) -> str:
     return _QUERY.sub("", _SECRETS.sub(lambda match: match["scheme"] + match["place"], text))
 
 
+def words_of(error: BaseException) -> str:
+    """Return what an error says, on one line and without secrets."""
+    return scrubbed(" ".join(str(error).split()))
+
+
 @dataclass(frozen=True)
 class Url:
     """A place that can be named anywhere: without user, password or query."""

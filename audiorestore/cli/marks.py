@@ -68,8 +68,8 @@ def export(marks: Marks, sound: Path, folder: Path, forms: Iterable[Form], *, fo
     Raises:
         InputError: the sound cannot be read. OutputError: a file cannot be written.
     """
-    from audiorestore.audio.partfile import make_folder
-    from audiorestore.records.marks import labels, plain, table, write_marked, write_text
+    from audiorestore.audio.partfile import make_folder, write_text
+    from audiorestore.records.marks import labels, plain, table, write_marked
 
     texts = {Form.labels: labels, Form.csv: table, Form.json: plain}
     make_folder(folder)

@@ -92,12 +92,11 @@ def _report(
 ) -> tuple[Path, Entry]:
     """Make the page of one result, and return it with its entry for the index."""
     from audiorestore.audio.partfile import make_folder
-    from audiorestore.records.record import Record, record_path
+    from audiorestore.records.record import Record, picture_path, record_path
     from audiorestore.records.verify import source_of
     from audiorestore.report.index import Entry, link
     from audiorestore.report.making import make
     from audiorestore.report.page import page_path
-    from audiorestore.report.pictures import picture_path
 
     result = candidate.result
     record = Record.read(record_path(result))

@@ -20,14 +20,17 @@ def place(finding: Finding, sample_rate: int, n_samples: int) -> str:
     """Return where a finding is: the whole recording, or minutes and seconds."""
     if finding.start == 0 and finding.end >= n_samples:
         return "all"
-    return f"{clock(finding.start / sample_rate)} to {clock(finding.end / sample_rate)}"
+    start, end = (clock(sample / sample_rate, 3) for sample in (finding.start, finding.end))
+    return f"{start} to {end}"
 
 
-def clock(seconds: float) -> str:
-    """Return a time as h:mm:ss.sss, hours left out where there are none."""
-    minutes, rest = divmod(round(seconds, 3), 60)
+def clock(seconds: float, digits: int = 0) -> str:
+    """Return a time as m:ss or h:mm:ss, with so many digits of a second."""
+    minutes, rest = divmod(round(seconds, digits), 60)
     hours, minutes = divmod(int(minutes), 60)
-    return f"{hours}:{minutes:02}:{rest:06.3f}" if hours else f"{minutes}:{rest:06.3f}"
+    width = 2 if not digits else 3 + digits
+    tail = f"{rest:0{width}.{digits}f}"
+    return f"{hours}:{minutes:02}:{tail}" if hours else f"{minutes}:{tail}"
 
 
 def _level(details: Details) -> str:

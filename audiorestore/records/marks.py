@@ -83,10 +83,9 @@ def marks_of_diagnosis(diagnosis: Diagnosis, *, least: float = 0.0) -> Marks:
 
     def marks(finding: Finding) -> Iterator[Mark]:
         repair = finding.repaired_by or "not repaired"
-        found = finding.kind, finding.channel, finding.confidence, finding.severity
-        kind, channel, confidence, severity = found
+        channel, confidence, severity = finding.channel, finding.confidence, finding.severity
         text = wording.describe(finding)
-        yield Mark(kind, finding.start, finding.end, channel, confidence, severity, repair, text)
+        yield Mark(finding.kind, finding.start, finding.end, channel, confidence, severity, repair, text)
         for seconds in finding.details.get("positions", ()):
             point = round(seconds * diagnosis.sample_rate)
             yield Mark("click", point, point, channel, confidence, severity, repair)
@@ -143,20 +142,6 @@ def ranges(marks: Marks) -> list[Range]:
     """Return all places in order of time, each with a text for people."""
     found = sorted(marks.items, key=lambda item: (item.start, item.end, -1 if item.channel is None else item.channel))
     return [Range(item.start, item.end, item.text) for item in found]
-
-
-def write_text(path: Path, text: str, *, force: bool = False) -> None:
-    """Write one of these texts, whole or not at all.
-
-    Raises:
-        OutputError: the name is taken, or the disk refuses.
-    """
-    with PartFile(path, force=force) as part:
-        try:
-            part.part.write_text(text, encoding="utf-8", newline="")
-        except OSError as error:
-            raise OutputError(path, expected="to write", found=describe(error)) from error
-        part.commit()
 
 
 def write_marked(marks: Marks, sound: Path, path: Path, *, force: bool = False) -> None:

@@ -24,7 +24,7 @@ from audiorestore.config import find_config, from_mapping, read_yaml
 from audiorestore.errors import ConfigError, InputError, OutputError, printable
 from audiorestore.records.bag import ALGORITHMS, VERSION, Bag
 from audiorestore.records.premis import Packed, premis
-from audiorestore.records.record import FileState, Record, record_path, residual_path
+from audiorestore.records.record import FileState, Record, picture_path, record_path, residual_path
 from audiorestore.records.verify import find
 
 DEFAULT_PROFILE = "default"
@@ -179,7 +179,7 @@ def _add(bag: Bag, result: Path, place: PurePath, now: datetime, *, organisation
     residual = None
     if record.residual is not None:
         residual = _copy(bag, residual_path(result), residual_path(place), record.residual)
-    picture = result.with_name(f"{result.name}.png")
+    picture = picture_path(result)
     if picture.is_file():
         bag.add(picture, place.with_name(picture.name).as_posix())
     document = premis(record, result=packed, residual=residual, packed_at=now, organisation=organisation)

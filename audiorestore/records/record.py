@@ -184,6 +184,11 @@ def residual_path(result: P) -> P:
     return result.with_name(result.name + RESIDUAL_SUFFIX)
 
 
+def picture_path(result: P) -> P:
+    """Return where the spectrograms of a result stand: beside it, full file name kept so that none collide."""
+    return result.with_name(f"{result.name}.png")
+
+
 def quarantine_path(result: Path, folder: Path) -> Path:
     """Return where a result below ``folder`` goes if its quality is refused: the same place below ``quarantine``."""
     return folder / QUARANTINE / result.relative_to(folder)

@@ -19,10 +19,11 @@ from markupsafe import Markup
 
 from audiorestore import __version__
 from audiorestore.audio.naming import PAGE_SUFFIX
-from audiorestore.audio.partfile import PartFile
+from audiorestore.audio.partfile import write_text
 from audiorestore.audio.signal import Source
 from audiorestore.damage.damage_map import Damage
-from audiorestore.errors import OutputError, printable
+from audiorestore.diagnosis.wording import clock
+from audiorestore.errors import printable
 from audiorestore.quality.framing import FloatArray, decibels
 from audiorestore.quality.loudness import LOUDNESS_OFFSET_DB
 from audiorestore.records.record import Record
@@ -138,12 +139,7 @@ def render(template: str, **values: Any) -> str:
 
 def write_html(path: Path, text: str, *, force: bool) -> None:
     """Write a page whole or not at all; one of ours that is there is replaced."""
-    with PartFile(path, force=force or _is_ours(path)) as part:
-        try:
-            part.part.write_text(text, encoding="utf-8")
-        except OSError as error:
-            raise OutputError(path, expected="room for a page", found=str(error.strerror)) from error
-        part.commit()
+    write_text(path, text, force=force or _is_ours(path))
 
 
 def _is_ours(path: Path) -> bool:
@@ -162,7 +158,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"number": words.number, "clock": words.clock, "size": words.size, "printable": printable}
+    environment.filters |= {"number": words.number, "clock": clock, "size": words.size, "printable": printable}
     return environment
 
 

@@ -87,16 +87,6 @@ def number(value: float | None, digits: int = 1) -> str:
     return text.replace("-", MINUS)
 
 
-def clock(seconds: float, digits: int = 0) -> str:
-    """Return a time as m:ss or h:mm:ss, with so many digits of a second."""
-    rounded = round(seconds, digits)
-    minutes, rest = divmod(rounded, 60)
-    hours, minutes = divmod(int(minutes), 60)
-    width = 2 if not digits else 3 + digits
-    tail = f"{rest:0{width}.{digits}f}"
-    return f"{hours}:{minutes:02}:{tail}" if hours else f"{minutes}:{tail}"
-
-
 def size(count: float) -> str:
     """Return a number of bytes."""
     return f"{count / 1e6:.1f} MB" if count >= 1e5 else f"{count / 1e3:.1f} kB"
