@@ -214,7 +214,7 @@ def _reuse(job: Job, record: Record, kept: Path, kept_residual: Path | None, *, 
     clock, started = time.monotonic(), datetime.now(UTC).isoformat(timespec="seconds")
     with _no_leftovers() as made, FileSource.open(job.source) as source, FileSource.open(kept) as known:
         before = file_state(job.source, _sound(source.info))
-        make_folder(job.result.parent)
+        make_folder(job.result.parent, like=job.source.parent)
         with PartFile(record_path(job.result), force=force):
             pass  # as in `run_job`
         if before.sha256 == record.source.sha256:
@@ -222,7 +222,7 @@ def _reuse(job: Job, record: Record, kept: Path, kept_residual: Path | None, *, 
         else:
             _rewrite(job, record, source, known, made, force=force)
         if job.residual is not None and kept_residual is not None and job.residual != kept_residual:
-            make_folder(job.residual.parent)
+            make_folder(job.residual.parent, like=job.source.parent)
             _copy(kept_residual, job.residual, job.source, made, force=force)
         if file_state(job.source, before.sound) != before:
             raise InputError(job.source, expected="a source that stays as it is", found="it changed during the work")
@@ -514,8 +514,8 @@ def _machine(restorer: Restorer | None) -> dict[str, Any]:
     return machine(device=str(restorer.device), precision=str(restorer.dtype).removeprefix("torch."))
 
 
-def _refusals(verdict: Verdict) -> Iterator[str]:
-    yield from (f"quality, {verdict.plan}: {reason}" for reason in verdict.reasons())
+def _refusals(verdict: Verdict) -> tuple[str, ...]:
+    return tuple(f"quality, {verdict.plan}: {reason}" for reason in verdict.reasons())
 
 
 def _warnings(plan: Plan, written: _Written) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import stat
 from dataclasses import replace
 from pathlib import Path
 
@@ -145,3 +146,10 @@ def test_what_only_has_the_same_length_is_restored(done, monkeypatch):
     monkeypatch.undo()
     assert run(done).restored == 1
     assert json.loads((done.destination / "new.wav.restoration.json").read_text())["warnings"] == []
+
+
+def test_a_folder_for_what_was_moved_is_no_wider_than_that_of_the_sources(done):
+    (done.source / "a").rename(done.source / "closed")
+    (done.source / "closed").chmod(0o700)
+    assert run(done).restored == 0
+    assert stat.S_IMODE((done.destination / "closed").stat().st_mode) == 0o700
