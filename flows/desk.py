@@ -27,11 +27,6 @@ from audiorestore.restoration.resume import RESUME_SUFFIX
 from flows.settings import Archive
 
 
-def picture_of(result: Path) -> Path:
-    """Return where the spectrograms of a result stand."""
-    return result.with_name(f"{result.name}.png")
-
-
 def shelf_of(archive: Archive, *, listed: bool = False) -> Shelf:
     """Return where the results of a batch stand; see `Distant` for ``listed``."""
     if isinstance(archive.destination, Path):

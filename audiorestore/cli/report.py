@@ -15,7 +15,7 @@ from audiorestore.errors import AudioRestoreError, ConfigError, InputError, prin
 if TYPE_CHECKING:
     from audiorestore.records.verify import Candidate
     from audiorestore.report.index import Entry
-    from audiorestore.report.making import Wanted
+    from audiorestore.report.wanted import Wanted
 
 
 def report(
@@ -38,14 +38,15 @@ def report(
 
     Pages of ours are replaced; anything else of that name is an error, unless --force is given.
     """
-    from audiorestore.report.index import NAME, write_index
-    from audiorestore.report.making import Wanted
+    from audiorestore.report.index import write_index
+    from audiorestore.report.names import INDEX
+    from audiorestore.report.wanted import Wanted
 
     wanted = Wanted(page=True, picture=pictures, megabytes=size, force=force)
     failed, made = 0, []
     for place in sources:
         entries: list[Entry] = []
-        index = (place if out is None else out) / NAME
+        index = (place if out is None else out) / INDEX
         for candidate in _candidates(place):
             try:
                 page, entry = _report(candidate, wanted, out, recordings, index)
@@ -96,8 +97,7 @@ def _report(
     from audiorestore.records.verify import source_of
     from audiorestore.report.index import Entry, link
     from audiorestore.report.making import make
-    from audiorestore.report.page import page_path
-    from audiorestore.report.pictures import picture_path
+    from audiorestore.report.names import page_path, picture_path
 
     result = candidate.result
     record = Record.read(record_path(result))

@@ -13,7 +13,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from audiorestore.cli.console import change, duration, figure, messages, print_json, print_notes, print_table, reason
+from audiorestore.cli.console import (
+    change,
+    complain,
+    duration,
+    figure,
+    messages,
+    print_json,
+    print_notes,
+    print_table,
+    reason,
+)
 from audiorestore.cli.exits import ExitCode
 from audiorestore.cli.options import DeviceOption, ForceOption, JsonOption, QuietOption
 from audiorestore.cli.package import BagInfoOption, PackageOption, ProfileOption, packaging
@@ -29,6 +39,7 @@ if TYPE_CHECKING:
     from audiorestore.audio.storage import FoundFile
     from audiorestore.jobs import Job
     from audiorestore.records.record import Record
+    from audiorestore.report.wanted import Wanted
     from audiorestore.restoration.pipeline import Progress, RestorationConfig
     from audiorestore.restoration.restorer import Restorer
 
@@ -89,6 +100,10 @@ def restore(
     ] = False,
     plan: Annotated[bool, typer.Option("--plan", help="Say what would be done and why; write nothing.")] = False,
     residual: Annotated[bool, typer.Option("--residual", help="Also write what was removed.")] = False,
+    report: Annotated[
+        bool, typer.Option("--report", help="Also write pages to look at and listen to, and an index of them.")
+    ] = False,
+    pictures: Annotated[bool, typer.Option("--pictures", help="Also write spectrograms as NAME.png.")] = False,
     package: PackageOption = None,
     profile: ProfileOption = None,
     bag_info: BagInfoOption = None,
@@ -104,6 +119,7 @@ def restore(
     from audiorestore.audio.urls import is_url
     from audiorestore.distant import at_hand
     from audiorestore.jobs import make_restorer
+    from audiorestore.report.wanted import Wanted
 
     if package is not None and is_url(out):
         raise ConfigError("package: expected a path for --output (audiorestore package takes URLs), found a URL")
@@ -120,6 +136,7 @@ def restore(
     given = {name: value for name, value in options.items() if value is not None}
     settings = _settings(config, given)
     adviser = Adviser(settings, frozenset(given), auto=auto)
+    wanted = Wanted(page=report, picture=pictures, force=force) if report or pictures else None
     with tempfile.TemporaryDirectory(prefix="audiorestore-") as here:
         tasks, outcomes = _plan(sources, out, Path(here), residual=residual)
         if plan:
@@ -132,11 +149,13 @@ def restore(
         try:
             with _display(tasks, quiet=quiet) as display:
                 for task in tasks:
-                    outcome = _restore(task, adviser, restorer, display, force=force)
+                    outcome = _restore(task, adviser, restorer, display, wanted, force=force)
                     outcomes.append(outcome)
                     display.finish(outcome, task.size)
         finally:  # also when interrupted: what is done is done
             _show(outcomes, left=total - len(outcomes), as_json=as_json)
+    if report and not is_url(out) and Path(out).is_dir():
+        _write_index(outcomes, Path(out), force=force)
     failed = sum(bool(outcome.reason) for outcome in outcomes)
     if pack is not None:
         good = [Path(outcome.result) for outcome in outcomes if outcome.result and not outcome.refused]
@@ -256,7 +275,15 @@ def _place(out: str, *, single: bool) -> tuple[str, str]:
     return out, ""
 
 
-def _restore(task: _Task, adviser: Adviser, restorer: Restorer | None, display: _Display, *, force: bool) -> Outcome:
+def _restore(
+    task: _Task,
+    adviser: Adviser,
+    restorer: Restorer | None,
+    display: _Display,
+    wanted: Wanted | None,
+    *,
+    force: bool,
+) -> Outcome:
     """Restore one file; whatever goes wrong with it, the next ones are not its victims."""
     from audiorestore.distant import at_hand
     from audiorestore.jobs import run_job
@@ -266,10 +293,42 @@ def _restore(task: _Task, adviser: Adviser, restorer: Restorer | None, display: 
             settings = adviser.settings(job.source)
             network = restorer if settings.denoise and settings.strength_db > 0 else None
             record = run_job(job, settings, network, force=force, progress=display.start(task, job.source))
+            if wanted is not None:
+                _draw(job, record, wanted)
     except Exception as error:
         logger.debug("%s", task.name, exc_info=True)
         return Outcome(task.name, task.result, reason=reason(error, task.name))
     return Outcome(task.name, record.result.path, record)
+
+
+def _draw(job: Job, record: Record, wanted: Wanted) -> None:
+    """Make page and picture; one that fails is no reason to lose a restoration."""
+    from audiorestore.report.making import make
+    from audiorestore.report.names import page_path, picture_path
+
+    result = job.quarantine if record.refused and job.quarantine is not None else job.result
+    try:
+        make(record, job.source, result, wanted, page=page_path(result), picture=picture_path(result))
+    except AudioRestoreError as error:
+        complain(f"{error}; restored, but without page or picture")
+
+
+def _write_index(outcomes: Sequence[Outcome], folder: Path, *, force: bool) -> None:
+    """Write the page of the run, with a link to each page that is there."""
+    from audiorestore.report.index import Entry, link, write_index
+    from audiorestore.report.names import INDEX, page_path
+
+    index = folder / INDEX
+    entries = []
+    for outcome in outcomes:
+        if outcome.record is None or outcome.result is None:
+            entries.append(Entry(outcome.source, "failed", reason=outcome.reason))
+            continue
+        page = page_path(Path(outcome.result))
+        there = page.is_file() and folder in page.parents
+        entries.append(Entry.of(outcome.record, outcome.source, link(page, index) if there else ""))
+    write_index(entries, index, title=folder.resolve().name, force=force)
+    messages().print(printable(str(index)), markup=False, soft_wrap=True)
 
 
 def _show(outcomes: Sequence[Outcome], *, left: int, as_json: bool) -> None:

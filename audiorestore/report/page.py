@@ -18,7 +18,6 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from audiorestore import __version__
-from audiorestore.audio.naming import PAGE_SUFFIX
 from audiorestore.audio.partfile import PartFile
 from audiorestore.audio.signal import Source
 from audiorestore.damage.damage_map import Damage
@@ -32,7 +31,6 @@ from audiorestore.report.sound import Sound, sound_of
 from audiorestore.report.survey import LANES, Spectrogram, Survey, closer
 from audiorestore.report.windows import Window, windows
 
-DEFAULT_MEGABYTES = 40.0
 # By this a page of ours is known, and may be replaced.
 GENERATOR = "audiorestore"
 _HEAD_BYTES = 2048
@@ -56,11 +54,6 @@ class _Tile:
     pictures: tuple[bytes, bytes, bytes]
 
 
-def page_path(result: Path) -> Path:
-    """Return where the page of a result stands: beside it."""
-    return result.with_name(result.name + PAGE_SUFFIX)
-
-
 def write_page(
     record: Record,
     before: Source,
@@ -68,7 +61,7 @@ def write_page(
     survey: Survey,
     path: Path,
     *,
-    megabytes: float = DEFAULT_MEGABYTES,
+    megabytes: float,
     force: bool = False,
 ) -> None:
     """Write the page of one recording; one of ours that is there is replaced.

@@ -24,11 +24,6 @@ TICKS_HZ = (100, 200, 500, 1000, 2000, 5000, 10_000, 20_000)
 _WEBP_QUALITY = 60
 
 
-def picture_path(result: Path) -> Path:
-    """Return where the picture of a result stands: beside it."""
-    return result.with_name(f"{result.name}.png")
-
-
 def before_after(survey: Survey, name: str, picture: Path, *, force: bool = True) -> None:
     """Draw both versions of a recording and their difference as a PNG, in dB under the loudest point before.
 
