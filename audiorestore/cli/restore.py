@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from audiorestore.cli.console import (
+    bar,
     change,
-    complain,
     duration,
     figure,
     messages,
@@ -23,6 +23,7 @@ from audiorestore.cli.console import (
     print_notes,
     print_table,
     reason,
+    results,
 )
 from audiorestore.cli.exits import ExitCode
 from audiorestore.cli.options import DeviceOption, ForceOption, JsonOption, QuietOption
@@ -34,6 +35,7 @@ from audiorestore.errors import AudioRestoreError, ConfigError, InputError, prin
 if TYPE_CHECKING:
     from rich.progress import Progress as Bars
     from rich.progress import TaskID
+    from rich.text import Text
 
     from audiorestore.audio.remote import Remote, RemoteFile
     from audiorestore.audio.storage import FoundFile
@@ -51,14 +53,21 @@ COLUMNS = (
 )
 
 
+# What fits on a terminal; bars are full at these values. A pipe gets all columns.
+COMPACT = ("file", "length", "removed dB", "deviation dB", "clicks /min", "hum dBFS", "status")
+_FULL_REMOVED_DB, _FULL_CHANGED_DB = 30.0, 5.0
+_STYLES = {"done": "green", "look": "yellow", "refused": "red", "failed": "bold red"}
+
+
 @dataclass(frozen=True)
 class Outcome:
-    """How one file ended: with a record, or with the reason why there is none."""
+    """How one file ended: with a record, or with the reason why there is none; ``undrawn``: why it has no page."""
 
     source: str
     result: str | None = None
     record: Record | None = None
     reason: str = ""
+    undrawn: str = ""
 
     @property
     def refused(self) -> bool:
@@ -160,7 +169,7 @@ def restore(
     if pack is not None:
         good = [Path(outcome.result) for outcome in outcomes if outcome.result and not outcome.refused]
         pack.make(good, failed=failed)
-    if failed:
+    if failed or any(outcome.undrawn for outcome in outcomes):
         raise typer.Exit(ExitCode.FAILED)
     if any(outcome.refused for outcome in outcomes):
         raise typer.Exit(ExitCode.GATE)
@@ -293,24 +302,25 @@ def _restore(
             settings = adviser.settings(job.source)
             network = restorer if settings.denoise and settings.strength_db > 0 else None
             record = run_job(job, settings, network, force=force, progress=display.start(task, job.source))
-            if wanted is not None:
-                _draw(job, record, wanted)
+            undrawn = "" if wanted is None else _draw(job, record, wanted)
     except Exception as error:
         logger.debug("%s", task.name, exc_info=True)
         return Outcome(task.name, task.result, reason=reason(error, task.name))
-    return Outcome(task.name, record.result.path, record)
+    return Outcome(task.name, record.result.path, record, undrawn=undrawn)
 
 
-def _draw(job: Job, record: Record, wanted: Wanted) -> None:
-    """Make page and picture; one that fails is no reason to lose a restoration."""
+def _draw(job: Job, record: Record, wanted: Wanted) -> str:
+    """Make page and picture; return why there are none, which is no reason to lose the restoration."""
     from audiorestore.report.making import make
     from audiorestore.report.names import page_path, picture_path
 
     result = job.quarantine if record.refused and job.quarantine is not None else job.result
     try:
         make(record, job.source, result, wanted, page=page_path(result), picture=picture_path(result))
-    except AudioRestoreError as error:
-        complain(f"{error}; restored, but without page or picture")
+    except Exception as error:
+        logger.debug("%s", result, exc_info=True)
+        return f"restored, but without page or picture: {reason(error, str(result))}"
+    return ""
 
 
 def _write_index(outcomes: Sequence[Outcome], folder: Path, *, force: bool) -> None:
@@ -336,7 +346,10 @@ def _show(outcomes: Sequence[Outcome], *, left: int, as_json: bool) -> None:
     if as_json:
         print_json({"files": [_plain(outcome) for outcome in outcomes], "left": left})
         return
-    print_table(COLUMNS, map(_row, outcomes), left=("status",))
+    if results().is_terminal:
+        print_table(COMPACT, map(_compact, outcomes), left=(COMPACT[2], COMPACT[3], "status"))
+    else:
+        print_table(COLUMNS, map(_row, outcomes), left=("status",))
     print_notes((outcome.source, note) for outcome in outcomes for note in _notes(outcome))
     done = [outcome.record for outcome in outcomes if outcome.record]
     sound = sum(record.measures["before"]["seconds"] for record in done)
@@ -355,14 +368,16 @@ def _plain(outcome: Outcome) -> dict[str, Any]:
         "source": outcome.source,
         "result": outcome.result,
         "status": outcome.status,
-        "error": outcome.reason or None,
+        "error": outcome.reason or outcome.undrawn or None,
         "record": to_mapping(outcome.record) if outcome.record else None,
     }
 
 
 def _notes(outcome: Outcome) -> tuple[str, ...]:
     """Return why a file failed, or what a person should know of its result."""
-    return outcome.record.warnings if outcome.record else (outcome.reason,)
+    if outcome.record is None:
+        return (outcome.reason,)
+    return (*outcome.record.warnings, *filter(None, [outcome.undrawn]))
 
 
 def _row(outcome: Outcome) -> tuple[str, ...]:
@@ -381,6 +396,26 @@ def _row(outcome: Outcome) -> tuple[str, ...]:
         change(before["clipped_samples"], after["clipped_samples"], 0),
         change(before["integrated_lufs"], after["integrated_lufs"]),
         outcome.status,
+    )
+
+
+def _compact(outcome: Outcome) -> tuple[str | Text, ...]:
+    """Return a row for a terminal: fewer figures, and bars for those that tell most."""
+    from rich.text import Text
+
+    name, record = printable(outcome.source.rpartition("/")[2]), outcome.record
+    if record is None:
+        return (name, *("-" for _ in COMPACT[1:-1]), Text("failed", _STYLES["failed"]))
+    before, after, moved = (record.measures[part] for part in ("before", "after", "change"))
+    look = outcome.status == "done" and record.quality.get("outcome") == "warn"
+    return (
+        name,
+        duration(before["seconds"]),
+        bar(moved["noise_removed_db"], _FULL_REMOVED_DB, style="cyan"),
+        bar(moved["programme_deviation_db"], _FULL_CHANGED_DB, style="magenta", digits=2),
+        change(before["clicks_per_minute"], after["clicks_per_minute"], 0),
+        change(before["hum_dbfs"], after["hum_dbfs"], 0),
+        Text("done, look" if look else outcome.status, _STYLES["look" if look else outcome.status]),
     )
 
 

@@ -40,6 +40,8 @@ _OVERVIEW_COLUMNS = 3200
 _CURVE_POINTS = 1200
 # Shorter recordings are drawn finely from end to end, longer ones in their windows.
 _FINE_SECONDS = 60.0
+# Fine pictures are left out where they would take more of a page than this: it is there to be heard.
+_PICTURES_SHARE = 0.5
 # What is lifted to be heard is lifted no more than this: it would be the noise of 16 bits.
 _MOST_LIFT_DB = 40.0
 _LISTED_VALUES = 6
@@ -52,6 +54,11 @@ class _Tile:
     level: int
     spectrogram: Spectrogram
     pictures: tuple[bytes, bytes, bytes]
+
+    @property
+    def size(self) -> float:
+        """Bytes of the page that it takes."""
+        return sum(len(picture) for picture in self.pictures) * 4 / 3
 
 
 def write_page(
@@ -77,8 +84,8 @@ def write_page(
     """
     worst = record.measures["change"].get("worst_deviation_seconds")
     found = windows(survey.removed_power, survey.seconds, worst_seconds=worst)
-    tiles = list(_tiles(before, after, survey, found))
-    drawn = sum(len(picture) for tile in tiles for picture in tile.pictures) * 4 / 3
+    tiles = list(_fitting(_tiles(before, after, survey, found), megabytes * 1e6 * _PICTURES_SHARE))
+    drawn = sum(tile.size for tile in tiles)
     sound = sound_of(before, after, found, megabytes * 1e6 - drawn - 200_000)
     blobs = _Blobs()
     data = {
@@ -193,6 +200,15 @@ def _tiles(before: Source, after: Source, survey: Survey, found: Sequence[Window
     for start, end in spans:
         stop = min(round(end * rate), n_samples)
         yield from _cut(2, closer(before, after, round(start * rate), stop), highest)
+
+
+def _fitting(tiles: Iterator[_Tile], room: float) -> Iterator[_Tile]:
+    """Yield those pictures that there is room for, the coarse ones first; the coarsest are needed."""
+    for tile in tiles:
+        room -= tile.size
+        if tile.level and room < 0:
+            return
+        yield tile
 
 
 def _cut(level: int, spectrogram: Spectrogram, highest_db: float) -> Iterator[_Tile]:
