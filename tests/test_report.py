@@ -17,6 +17,7 @@ from audiorestore.cli.exits import ExitCode
 from audiorestore.jobs import Job, run_job
 from audiorestore.models.checkpoint import Checkpoint
 from audiorestore.records.record import Record, record_path, residual_path
+from audiorestore.report.index import Entry, write_index
 from audiorestore.report.names import INDEX, page_path
 from audiorestore.restoration.pipeline import RestorationConfig
 from audiorestore.restoration.restorer import ChunkConfig, Restorer
@@ -183,3 +184,78 @@ def test_in_a_browser_it_plays_and_switches_at_the_same_place(tmp_path: Path, re
         assert page.evaluate("player.position") == place
         assert page.problems == []
         assert [url for url in page.requests if not url.startswith(("file:", "data:"))] == []
+
+
+@pytest.mark.skipif(browser.CHROMIUM is None, reason="there is no Chromium here")
+def test_in_a_browser_both_versions_are_as_loud_and_keys_do_all(tmp_path: Path, restorer: Restorer) -> None:
+    result = restored(tmp_path, restorer, seconds=20)
+    path = record_path(result)
+    record = Record.read(path)
+    measures = {**record.measures, "after": {**record.measures["after"]}}
+    measures["after"]["integrated_lufs"] = measures["before"]["integrated_lufs"] - 6.0
+    replace(record, measures=measures).write(path, force=True)
+    assert run(result).exit_code == ExitCode.OK
+    with browser.opened(page_path(result), tmp_path / "profile") as page:
+        page.evaluate("globalThis.player = audiorestore.player")
+
+        def press(key: str, target: str = "document.body") -> None:
+            page.evaluate(f"{target}.dispatchEvent(new KeyboardEvent('keydown', {{key: '{key}', bubbles: true}}))")
+
+        press(" ")
+        page.wait("player.playing && player.position > 0.1")
+        press("a")
+        page.wait("Math.abs(player.levels().before - 10 ** (-6 / 20)) < 1e-3")  # the louder one is turned down
+        press("b")
+        page.wait("Math.abs(player.levels().after - 1) < 1e-3 && player.levels().before < 1e-3")
+        page.evaluate("document.getElementById('match').click()")
+        press("a")
+        page.wait("Math.abs(player.levels().before - 1) < 1e-3")
+        press("ArrowRight")
+        page.wait("player.playing && player.position > 5")
+        press(" ")
+        assert not page.evaluate("player.playing")
+        press("n")
+        page.wait("player.playing && player.window !== null")
+        assert page.evaluate("document.querySelectorAll('.window[aria-current=true]').length") == 1
+        assert page.evaluate("audiorestore.view.end - audiorestore.view.start") < 20
+        press("0")
+        assert page.evaluate("audiorestore.view.end - audiorestore.view.start") == pytest.approx(20)
+        assert page.problems == []
+
+
+@pytest.mark.skipif(browser.CHROMIUM is None, reason="there is no Chromium here")
+def test_in_a_browser_sound_goes_on_from_preview_to_full_quality(
+    tmp_path: Path, restorer: Restorer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("audiorestore.report.windows.SECONDS", 1.5)
+    result = restored(tmp_path, restorer, seconds=24)
+    assert run(result, "--size", 3).exit_code == ExitCode.OK
+    data = json.loads(script(page_path(result).read_text(), "data"))
+    clips = [data["clips"][piece["clip"]]["full"] for piece in data["pieces"]]
+    edge = next(index for index in range(1, len(clips)) if clips[index] != clips[index - 1])
+    place = data["pieces"][edge]["start"]
+    with browser.opened(page_path(result), tmp_path / "profile") as page:
+        page.evaluate(f"{{ globalThis.player = audiorestore.player; player.play({place - 0.3}) }}")
+        page.wait(f"player.playing && player.position > {place + 0.2}")
+        assert page.evaluate("player.sources.size") >= 3
+        shown = page.evaluate("document.getElementById('quality').textContent")
+        assert shown == ("full quality" if clips[edge] else "preview quality")
+        assert page.problems == []
+
+
+@pytest.mark.skipif(browser.CHROMIUM is None, reason="there is no Chromium here")
+def test_in_a_browser_the_index_is_searched_and_sorted(tmp_path: Path) -> None:
+    entries = [Entry(f"{name}.wav", "done", measures={"before": {"seconds": seconds}}) for name, seconds in
+               (("a", 9.0), ("b", 100.0), ("c", 20.0))]  # fmt: skip
+    write_index(entries, tmp_path / INDEX, title="run")
+    rows = "[...document.querySelectorAll('#files tbody tr')].filter(row => !row.hidden)"
+    names = f"{rows}.map(row => row.cells[0].innerText[0]).join('')"
+    with browser.opened(tmp_path / INDEX, tmp_path / "profile") as page:
+        page.evaluate("document.querySelectorAll('#files th button')[3].click()")
+        assert page.evaluate(names) == "acb"
+        page.evaluate("document.querySelectorAll('#files th button')[3].click()")
+        assert page.evaluate(names) == "bca"
+        page.evaluate("{ const box = document.getElementById('search'); box.value = 'C.wav';"
+                      "box.dispatchEvent(new Event('input')) }")  # fmt: skip
+        assert page.evaluate(names) == "c"
+        assert page.problems == []
