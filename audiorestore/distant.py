@@ -17,7 +17,7 @@ from audiorestore.audio.urls import Url, is_url
 from audiorestore.errors import ConfigError, FileError, InputError, OutputError
 from audiorestore.jobs import Job
 from audiorestore.records.copies import bring, copied, publish_folder, split
-from audiorestore.records.record import Record, picture_path, record_path, residual_path, result_path
+from audiorestore.records.record import Record, page_path, picture_path, record_path, residual_path, result_path
 from audiorestore.records.verify import Candidate, Verified, results_among, verify
 
 
@@ -165,7 +165,7 @@ def results_at(url: Url, folder: Path) -> Iterator[Path]:
     """Fetch each accepted result below a URL, with all that belongs to it, and give its path while it is the turn."""
     for below, name in _results_at(url):
         if PurePath(below).parts[:1] != (QUARANTINE,):
-            yield _brought(url, Path(below, name), folder, picture=True)
+            yield _brought(url, Path(below, name), folder, drawn=True)
             _clear(folder)
 
 
@@ -181,12 +181,12 @@ def _results_at(url: Url) -> Iterator[tuple[str, str]]:
             yield below, name
 
 
-def _brought(url: Url, result: Path, folder: Path, *, picture: bool = False) -> Path:
+def _brought(url: Url, result: Path, folder: Path, *, drawn: bool = False) -> Path:
     """Fetch a result and what belongs to it, as far as it is there; return where it is now."""
     remote = connect(url)
     others = [record_path(result), residual_path(result)]
-    if picture:
-        others.append(picture_path(result))
+    if drawn:
+        others += [picture_path(result), page_path(result)]
     for place in (result, *others):
         bring(remote, place.as_posix(), folder)
     return folder / result

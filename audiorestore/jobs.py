@@ -30,6 +30,7 @@ from audiorestore.quality.gates import Verdict, judge
 from audiorestore.quality.inspection import inspect
 from audiorestore.quality.loudness import measure_loudness
 from audiorestore.records.record import FileState, Record, Stage, file_state, machine, record_path, residual_path
+from audiorestore.records.review import Review
 from audiorestore.restoration.pipeline import (
     Plan,
     Progress,
@@ -56,6 +57,7 @@ class Job:
         residual: where what was removed goes, if wanted: ``source == result + residual``.
         quarantine: where the result goes, with residual and record beside it, if the quality plan refuses it.
         address: returns what the record calls a file of this job: of copies, the URLs of what they are copies of.
+        reviews: what people decided about the result that this one replaces, if that goes on to hold.
     """
 
     source: Path
@@ -63,6 +65,7 @@ class Job:
     residual: Path | None = None
     quarantine: Path | None = None
     address: Callable[[Path], str] = os.fspath
+    reviews: tuple[Review, ...] = ()
 
 
 def make_restorer(config: RestorationConfig, *, device: str = "auto") -> Restorer | None:
@@ -154,6 +157,7 @@ def run_job(
                 *_warnings(plan, written),
                 *(f"quality, {verdict.plan}: {reason}" for reason in verdict.reasons()),
             ),
+            reviews=job.reviews,
             started=started,
             seconds=round(time.monotonic() - clock, 3),
         )
@@ -233,6 +237,7 @@ def _reuse(job: Job, record: Record, kept: Path, kept_residual: Path | None, *, 
         note = f"not restored again: its samples are those of {record.source.path}, restored {record.started}"
         again = replace(
             record,
+            reviews=job.reviews,
             source=_addressed(job, replace(before, audio_sha256=record.source.audio_sha256)),
             result=_addressed(job, after),
             residual=None if job.residual is None else _addressed(job, _residual_state(job.residual)),

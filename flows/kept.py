@@ -14,7 +14,7 @@ from audiorestore.audio.files import FileSource
 from audiorestore.audio.fixity import audio_sha256
 from audiorestore.errors import AudioRestoreError
 from audiorestore.records.ledger import Ledger, Recipe, Row, recipe_of
-from audiorestore.records.record import Record, record_path
+from audiorestore.records.record import Record, page_path, picture_path, record_path
 from audiorestore.records.shelf import Shelf
 
 
@@ -65,7 +65,7 @@ def find_kept(
     return None
 
 
-def remove_moved(row: Row, shelf: Shelf, ledger: Ledger, picture: Path) -> None:
+def remove_moved(row: Row, shelf: Shelf, ledger: Ledger) -> None:
     """Remove the result of a recording that has gone elsewhere and has its result there, and drop its row.
 
     What is not as it was written stays: somebody has been at it.
@@ -74,7 +74,8 @@ def remove_moved(row: Row, shelf: Shelf, ledger: Ledger, picture: Path) -> None:
     if shelf.state(output) != (row.output_size, row.output_mtime_ns):
         return
     residual = [] if row.residual is None else [Path(row.residual)]
-    for name in (*residual, picture, output, record_path(output)):  # the record last: by it the rest is found
+    drawn = (picture_path(output), page_path(output))
+    for name in (*residual, *drawn, output, record_path(output)):  # the record last: by it the rest is found
         shelf.remove(name)
     ledger.forget(row)
 
@@ -84,7 +85,7 @@ def _path(name: str | None) -> Path | None:
 
 
 def _is_whole(shelf: Shelf, output: Path, residual: Path | None, record: Record, digest: str, wanted: Recipe) -> bool:
-    if record.refused or record.source.audio_sha256 != digest or recipe_of(record) != wanted:
+    if record.left_out or record.source.audio_sha256 != digest or recipe_of(record) != wanted:
         return False
     parts = [(output, record.result)]
     if record.residual is not None:

@@ -11,7 +11,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
-from audiorestore.audio.naming import QUARANTINE
 from audiorestore.audio.partfile import is_part
 from audiorestore.audio.transient import is_transient
 from audiorestore.audio.urls import words_of
@@ -20,15 +19,17 @@ from audiorestore.errors import AudioRestoreError, printable
 from audiorestore.jobs import Job, make_restorer, reuse, run_job
 from audiorestore.models.checkpoint import load_checkpoint
 from audiorestore.records.lease import Owner
-from audiorestore.records.ledger import Done, Ledger, Recipe, Row, recipe, recipe_of
-from audiorestore.records.record import Record, picture_path, record_path, residual_path, sha256_of
+from audiorestore.records.ledger import Done, Ledger, Noted, Recipe, Row, recipe, recipe_of
+from audiorestore.records.record import Record, page_path, picture_path, record_path, residual_path, sha256_of
 from audiorestore.records.shelf import Shelf
+from audiorestore.report.wanted import Wanted
 from audiorestore.restoration.pipeline import RestorationConfig
 from audiorestore.restoration.restorer import Restorer
 from audiorestore.restoration.resume import resume_path
 from flows.desk import Desk, shelf_of
 from flows.kept import Kept, find_kept, remove_moved
 from flows.outcome import BatchResult
+from flows.reviewed import Reviewed, find_reviewed, in_quarantine, is_whole, move
 from flows.settings import Archive
 
 Report = Callable[[str], None]
@@ -57,10 +58,18 @@ def model_hash(config: RestorationConfig) -> str:
     return load_checkpoint(config.model).sha256 if config.uses_network else ""
 
 
-def recipe_of_batch(archive: Archive) -> Recipe:
-    """Return what the files of a batch are restored with."""
-    config = archive.config
-    return recipe(to_mapping(config.restore), model=model_hash(config.restore), residual=config.residual)
+def recipe_of_batch(archive: Archive, strength_db: float | None = None) -> Recipe:
+    """Return what the files of a batch are restored with; or one for which another strength was wished."""
+    config = _at(archive, strength_db)
+    # The network is the same at any strength, and is looked at once.
+    network = replace(config, strength_db=archive.config.restore.strength_db or 1.0)
+    model = model_hash(network) if config.uses_network else ""
+    return recipe(to_mapping(config), model=model, residual=archive.config.residual)
+
+
+def _at(archive: Archive, strength_db: float | None) -> RestorationConfig:
+    config = archive.config.restore
+    return config if strength_db is None else replace(config, strength_db=strength_db)
 
 
 class Worker:
@@ -88,13 +97,14 @@ class Worker:
         self._report = report
         self._alive = alive
         self._config = archive.config
-        self._recipe = recipe_of_batch(archive)
+        self._recipe, self._restoration = recipe_of_batch(archive), archive.config.restore
         self._shelf = shelf_of(archive)
         self._desk = Desk(archive)
 
     def restore(self, name: str) -> BatchResult:
         """Claim a file, bring it to an end, and enter that; an error costs this file only."""
         lease_seconds = self._config.lease_seconds
+        self._look_up(name)
         row = self._ledger.claim(name, self._run, self._recipe, self._owner, lease_seconds=lease_seconds)
         if row is None:
             return BatchResult(skipped=1)
@@ -110,14 +120,29 @@ class Worker:
             self._report(reason)
             return BatchResult(failed=1)
 
+    def _look_up(self, name: str) -> None:
+        """Find out what a file is to be restored with: the plan has entered it so, as somebody wished, or not."""
+        noted, row = self._ledger.noted(name), self._ledger.row(name)
+        self._recipe, self._restoration = recipe_of_batch(self._archive), self._config.restore
+        if noted is not None and noted.strength_db is not None and row is not None:
+            wished = recipe_of_batch(self._archive, noted.strength_db)
+            if row.recipe == wished:
+                self._recipe, self._restoration = wished, _at(self._archive, noted.strength_db)
+
     def _restore(self, row: Row, job: Job) -> BatchResult:
-        standing = standing_of(row, self._shelf, job.source, self._recipe)
         again = self._config.force or row.again
+        reviewed = find_reviewed(row, self._shelf, job.source)
+        if reviewed is not None:
+            settled = None if row.again else self._follow(row, reviewed)
+            if settled is not None:
+                return settled
+            again = again or reviewed.decision == "redo"
+            job = replace(job, reviews=reviewed.reviews_of_next())
+        standing = standing_of(row, self._shelf, job.source, self._recipe)
         if standing.kind == "finished" and not again:
             assert standing.record is not None
             remove_refused(row, self._shelf)
-            self._ledger.finish(row.source, self._owner, _adopted(row, self._shelf, standing.record))
-            return BatchResult(adopted=1)
+            return self._adopt(row, standing.record)
         if standing.kind == "free" and not (again or self._config.retry_refused):
             before = refused_before(row, self._shelf, job.source, self._recipe)
             if before is not None:
@@ -129,8 +154,8 @@ class Worker:
         kept = None if again else self._find_kept(row, job, standing)
         reused = None if kept is None else self._reuse(kept, row, job, standing)
         record = reused or self._run_job(row.source, job, standing)
-        if self._config.pictures and not record.refused:
-            self._draw(job, standing)
+        if (self._config.pictures or self._config.report) and not record.refused:
+            self._draw(job, record, standing)
         self._desk.publish(row)
         done = self._desk.settled(row, Done.of(record), refused=record.refused)
         if record.refused:
@@ -138,14 +163,45 @@ class Worker:
                 remove_replaced(row, self._shelf)
             return self._refuse(row, record, done)
         remove_refused(row, self._shelf)
+        self._note(row, Path(row.output), record)
         self._ledger.finish(row.source, self._owner, done, verified=self._desk.verifies)
         if reused is not None:
             if kept is not None and kept.row is not None and self._desk.is_gone(kept.row, self._ledger):
-                remove_moved(kept.row, self._shelf, self._ledger, picture_path(kept.output))
+                remove_moved(kept.row, self._shelf, self._ledger)
             return BatchResult(adopted=1)
         return BatchResult(restored=1, size=row.size, audio_seconds=done.audio_seconds)
 
+    def _follow(self, row: Row, reviewed: Reviewed) -> BatchResult | None:
+        """Do what was decided about a result without a new one; None if there is to be one, by the decision or not."""
+        output, record = Path(row.output), reviewed.record
+        if not is_whole(reviewed, self._shelf):
+            return None
+        if reviewed.decision == "accept":
+            if reviewed.output != output:
+                if self._shelf.state(output) is not None:
+                    return None  # what stands there is judged by the rules
+                self._ledger.own(row.source)
+                move(reviewed, output, self._shelf)
+            return self._adopt(row, record)
+        rejected = reviewed.decision == "reject" and reviewed.output == output
+        if rejected and not self._config.force and recipe_of(record) == self._recipe:
+            self._ledger.own(row.source)
+            move(reviewed, in_quarantine(row), self._shelf)
+            return self._refuse(row, record, _adopted(row, self._shelf, record))
+        return None
+
+    def _adopt(self, row: Row, record: Record) -> BatchResult:
+        self._note(row, Path(row.output), record)
+        self._ledger.finish(row.source, self._owner, _adopted(row, self._shelf, record))
+        return BatchResult(adopted=1)
+
+    def _note(self, row: Row, output: Path, record: Record) -> None:
+        state = self._shelf.state(record_path(output))
+        if state is not None:
+            self._ledger.note(row.source, Noted.of(record, state))
+
     def _refuse(self, row: Row, record: Record, done: Done) -> BatchResult:
+        self._note(row, in_quarantine(row), record)
         self._ledger.refuse(row.source, self._owner, done, record.refusal)
         self._report(record.refusal)
         return BatchResult(refused=1, size=row.size)
@@ -161,7 +217,9 @@ class Worker:
     def _run_job(self, name: str, job: Job, standing: Standing) -> Record:
         """Restore, and try again when disk or network stumble."""
         config = self._config
-        restorer = loaded_restorer(config.restore, config.device)
+        # The network is the same at any strength, and is loaded once.
+        network = config.restore if config.restore.uses_network else self._restoration
+        restorer = loaded_restorer(network, config.device) if self._restoration.uses_network else None
         force, attempt = config.force or standing.replaceable, 0
 
         def go_on(done: int, total: int) -> None:
@@ -171,7 +229,7 @@ class Worker:
 
         while True:
             try:
-                return run_job(job, config.restore, restorer, force=force, progress=go_on)
+                return run_job(job, self._restoration, restorer, force=force, progress=go_on)
             except Exception as error:
                 if attempt == config.retries or not is_transient(error):
                     raise
@@ -179,14 +237,17 @@ class Worker:
             time.sleep(config.retry_seconds * 2**attempt)
             attempt += 1
 
-    def _draw(self, job: Job, standing: Standing) -> None:
-        """Draw the spectrograms; a picture that fails is no reason to lose a restoration."""
-        from audiorestore.report.making import draw  # matplotlib, only where it is wanted
+    def _draw(self, job: Job, record: Record, standing: Standing) -> None:
+        """Draw picture and page; one that fails is no reason to lose a restoration."""
+        from audiorestore.report.making import make  # matplotlib, only where it is wanted
 
+        force = self._config.force or standing.replaceable
+        wanted = Wanted(page=self._config.report, picture=self._config.pictures, force=force)
+        page, picture = page_path(job.result), picture_path(job.result)
         try:
-            draw(job.source, job.result, picture_path(job.result), force=self._config.force or standing.replaceable)
+            make(record, job.source, job.result, wanted, page=page, picture=picture)
         except Exception as error:
-            self._report(f"{_reason(error, job.address(job.source))}; restored, but without a picture")
+            self._report(f"{_reason(error, job.address(job.source))}; restored, but without picture or page")
 
 
 @dataclass(frozen=True)
@@ -227,22 +288,24 @@ def standing_of(row: Row, shelf: Shelf, source: Path, wanted: Recipe) -> Standin
 
 
 def refused_before(row: Row, shelf: Shelf, source: Path, wanted: Recipe) -> Record | None:
-    """Return the record in quarantine if the quality plan has refused this very job."""
-    record = shelf.record(_refused(row))
-    if record is None or not record.refused or recipe_of(record) != wanted:
+    """Return the record in quarantine if the result of this very job was left out."""
+    record = shelf.record(in_quarantine(row))
+    if record is None or not record.left_out or recipe_of(record) != wanted:
         return None
     return record if sha256_of(source) == record.source.sha256 else None
 
 
 def remove_refused(row: Row, shelf: Shelf) -> None:
     """Take what was refused of this file before out of quarantine, if it still is what was put there."""
-    refused = _refused(row)
+    refused = in_quarantine(row)
     record = shelf.record(refused)
     if record is None:
         return
     for name, state in ((residual_path(refused), record.residual), (refused, record.result)):
         if state is not None and shelf.state(name) is not None and shelf.sha256(name) == state.sha256:
             shelf.remove(name)
+    for name in (picture_path(refused), page_path(refused)):
+        shelf.remove(name)
     if shelf.state(refused) is None:  # the record last: what a killed run leaves is found by it
         shelf.remove(record_path(refused))
 
@@ -251,12 +314,8 @@ def remove_replaced(row: Row, shelf: Shelf) -> None:
     """Remove the result of ours that a refused one has replaced, and all that stood beside it; the record first."""
     output = Path(row.output)
     residual = [] if row.residual is None else [Path(row.residual)]
-    for name in (record_path(output), output, *residual, picture_path(output)):
+    for name in (record_path(output), output, *residual, picture_path(output), page_path(output)):
         shelf.remove(name)
-
-
-def _refused(row: Row) -> Path:
-    return Path(QUARANTINE, row.output)
 
 
 def _is_finished(record: Record, row: Row, shelf: Shelf, source: Path, wanted: Recipe) -> bool:
@@ -274,7 +333,7 @@ def _is_finished(record: Record, row: Row, shelf: Shelf, source: Path, wanted: R
 
 def _adopted(row: Row, shelf: Shelf, record: Record) -> Done:
     """Return what a row learns from a finished result, with the times that the files have now."""
-    state = shelf.state(_refused(row) if record.refused else Path(row.output))
+    state = shelf.state(in_quarantine(row) if record.left_out else Path(row.output))
     written = record.result.mtime_ns if state is None else state[1]  # taken out of quarantine
     return replace(Done.of(record), mtime_ns=row.mtime_ns, output_mtime_ns=written)
 
@@ -296,7 +355,7 @@ def remove_parts(archive: Archive, row: Row) -> None:
         return
     result = archive.destination / row.output
     residual = () if row.residual is None else (Path(row.residual).name,)
-    finals = {result.name, *residual, record_path(result).name, picture_path(result).name}
+    finals = {result.name, *residual, record_path(result).name, picture_path(result).name, page_path(result).name}
     if not result.parent.is_dir():
         return
     if row.crashes + 1 >= archive.config.max_crashes:  # nobody will go on there

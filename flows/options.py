@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from flows.settings import Archive
 
 # Options that stand for a setting: of the batch, and of what is done to each recording.
-_SETTINGS = ("device", "residual", "pictures", "force", "recheck", "retry_refused", "settle_seconds")
+_SETTINGS = ("device", "residual", "pictures", "report", "force", "recheck", "retry_refused", "settle_seconds")
 _RESTORE_SETTINGS = {"strength": "strength_db"}
 
 
@@ -36,6 +36,7 @@ def add_options(parser: argparse.ArgumentParser, *, places_needed: bool = True) 
     switch = argparse.BooleanOptionalAction
     parser.add_argument("--residual", action=switch, help="also write what was removed")
     parser.add_argument("--pictures", action=switch, help="also draw spectrograms before and after")
+    parser.add_argument("--report", action=switch, help="also write a page for each recording, and an index")
     parser.add_argument("--force", action=switch, help="do everything again, and replace what is there")
     parser.add_argument("--retry-refused", action=switch, help="do again what the quality plan has refused")
     parser.add_argument("--recheck", action=switch, help="also read again what earlier runs have written")

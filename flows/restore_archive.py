@@ -130,10 +130,20 @@ def restore_archive(
             work.stop(archive, latest.run)
             raise
     summary = work.summarise(archive, plan, result, seconds=time.monotonic() - started)
+    if archive.config.report:
+        _write_index(archive, plan)
     ended = final_state(summary, archive.config.allowed_failures)
     patiently(lambda: publish(summary, work.table(archive, plan.run, _ROWS)))
     patiently(lambda: report(archive, summary, ended))
     return ended
+
+
+def _write_index(archive: Archive, plan: Plan) -> None:
+    """Write the page of the run; that it fails is no reason to lose the run."""
+    try:
+        work.write_index(archive, plan)
+    except (AudioRestoreError, OSError) as error:
+        get_run_logger().warning(f"no index of the pages: {error}")
 
 
 def parameters(archive: Archive) -> dict[str, Any]:

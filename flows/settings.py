@@ -32,6 +32,7 @@ class BatchConfig:
             of its own, with the network once in it. ``auto`` and ``cuda`` are all GPUs.
         residual: also write what was removed, as ``NAME.residual.wav``.
         pictures: also draw spectrograms before and after, as ``NAME.png``.
+        report: also write a page for each recording, as ``NAME.report.html``, and an index of the run.
         force: do everything again, and replace results, whoever wrote them.
         recheck: read the results of earlier runs again too, and compare their hashes.
         retry_refused: do again what the quality plan has refused.
@@ -62,6 +63,7 @@ class BatchConfig:
     device: str = "auto"
     residual: bool = False
     pictures: bool = False
+    report: bool = False
     force: bool = False
     recheck: bool = False
     retry_refused: bool = False

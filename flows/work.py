@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -16,6 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from audiorestore.audio.naming import INDEX
 from audiorestore.audio.partfile import describe
 from audiorestore.audio.remote import connect, connect_writable
 from audiorestore.audio.storage import FoundFile, plan_outputs, scan
@@ -23,12 +25,13 @@ from audiorestore.audio.urls import Url
 from audiorestore.errors import ConfigError, FileError, InputError, OutputError, printable
 from audiorestore.records.lease import Owner
 from audiorestore.records.ledger import FOLDER, Found, Row, Status
-from audiorestore.records.record import residual_path
+from audiorestore.records.record import page_path, residual_path
 from audiorestore.restoration.restorer import devices_of
 from flows.aside import aside
-from flows.desk import ledger_of
+from flows.desk import ledger_of, shelf_of
 from flows.one_file import Report, Worker, model_hash, recipe_of_batch, remove_parts
 from flows.outcome import BatchResult, Failure, Plan, Summary
+from flows.reviewed import in_quarantine
 from flows.settings import Archive, BatchConfig
 
 MOST_FAILURES = 500  # that a summary names
@@ -118,6 +121,7 @@ def plan(archive: Archive) -> Plan:
             run,
             found,
             recipe_of_batch(archive),
+            wanted_at=lambda strength_db: recipe_of_batch(archive, strength_db),
             force=config.force,
             recheck=config.recheck,
             retry_refused=config.retry_refused,
@@ -244,6 +248,26 @@ def summarise(archive: Archive, planned: Plan, result: BatchResult, *, seconds: 
         refusals=_named(rows, "refused"),
         problems=planned.problems,
     )
+
+
+def write_index(archive: Archive, planned: Plan) -> None:
+    """Write the page of a run, beside the results; what it lists is bounded, failures first."""
+    from audiorestore.report.index import MOST_ROWS, Entry, link, write_index
+
+    with ledger_of(archive) as ledger, tempfile.TemporaryDirectory(prefix="audiorestore-") as folder:
+        shelf = shelf_of(archive, listed=True)
+        entries = []
+        for row in ledger.report(planned.run, MOST_ROWS):
+            output = Path(row.output) if row.status == "done" else in_quarantine(row)
+            there = row.status in ("done", "refused") and shelf.state(page_path(output)) is not None
+            noted = ledger.noted(row.source)
+            address = link(page_path(output), Path(INDEX)) if there else ""
+            entries.append(Entry.of_row(row, noted.decision if noted else "", address))
+        index = archive.destination / INDEX if isinstance(archive.destination, Path) else Path(folder, INDEX)
+        title = archive.source.name if isinstance(archive.source, Path) else str(archive.source)
+        write_index(entries, index, title=title, more=max(planned.found - len(entries), 0), force=archive.config.force)
+        if not isinstance(archive.destination, Path):
+            connect(archive.destination).publish(index, INDEX)
 
 
 def table(archive: Archive, run: int, limit: int) -> list[dict[str, Any]]:

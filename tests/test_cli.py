@@ -25,6 +25,7 @@ import audiorestore.jobs
 from audiorestore import __version__
 from audiorestore.cli import sound
 from audiorestore.cli.app import app
+from audiorestore.cli.console import bar
 from audiorestore.cli.exits import ExitCode
 from audiorestore.config import to_mapping
 from audiorestore.damage.simulate import Parameters, apply
@@ -296,6 +297,29 @@ def test_a_terminal_sees_a_bar_and_a_pipe_a_line(tmp_path: Path, tape: Path, mon
     assert run("restore", tape, "-o", tmp_path / "3", "--no-denoise").exit_code == ExitCode.OK
     assert isinstance(terminal.file, io.StringIO)
     assert re.search(r"1/1 tape\.wav.*100%.*x real time", terminal.file.getvalue())
+
+
+def test_a_terminal_gets_a_compact_table_with_bars_and_a_pipe_no_colour(
+    tmp_path: Path, tape: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    piped = run("restore", tape, "-o", tmp_path / "1", "--no-denoise")
+    assert "\x1b" not in piped.stdout + piped.stderr
+    assert "deviation dB" in piped.stdout
+    terminal = Console(file=io.StringIO(), force_terminal=True, width=100)
+    for module in ("restore", "console"):
+        monkeypatch.setattr(f"audiorestore.cli.{module}.results", lambda: terminal)
+    run("restore", tape, "-o", tmp_path / "2", "--no-denoise")
+    assert isinstance(terminal.file, io.StringIO)
+    shown = terminal.file.getvalue()
+    assert "\x1b[32mdone" in shown
+    assert max(len(re.sub(r"\x1b\[[0-9;]*m", "", line)) for line in shown.splitlines()[:3]) <= 100
+
+
+@pytest.mark.parametrize(("value", "drawn"), [(None, ""), (-1.0, ""), (5.0, "\u2588" * 4), (99.0, "\u2588" * 8)])
+def test_a_bar_is_as_long_as_its_value(value: float | None, drawn: str) -> None:
+    text = bar(value, 10.0, style="cyan").plain
+    assert text.endswith(drawn.ljust(8))
+    assert len(text) == 14
 
 
 # ---- score ------------------------------------------------------------------------------------------

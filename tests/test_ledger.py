@@ -345,11 +345,11 @@ def test_rebuild_replaces_a_file_that_is_no_ledger(tmp_path):
 def test_a_ledger_of_another_version_is_refused(ledger):
     with sqlite3.connect(ledger.path) as connection:
         connection.execute("PRAGMA user_version = 99")
-    with pytest.raises(InputError, match="expected a ledger of version 3 \\(it can be rebuilt\\), found version 99"):
+    with pytest.raises(InputError, match="expected a ledger of version 4 \\(it can be rebuilt\\), found version 99"):
         Ledger(ledger.destination)
 
 
-def test_a_ledger_of_version_2_becomes_one_of_version_3_and_keeps_its_rows(ledger):
+def test_a_ledger_of_version_2_becomes_one_of_this_version_and_keeps_its_rows(ledger):
     plan(ledger, found(2))
     finish(ledger, found(1)[0])
     known = ledger.rows()
@@ -357,6 +357,7 @@ def test_a_ledger_of_version_2_becomes_one_of_version_3_and_keeps_its_rows(ledge
     with sqlite3.connect(ledger.path) as connection:
         for statement in (
             "DROP TABLE sightings",
+            "DROP TABLE reviews",
             "DROP INDEX files_sound",
             "ALTER TABLE files DROP COLUMN audio_sha256",
             "ALTER TABLE files DROP COLUMN again",

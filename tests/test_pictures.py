@@ -3,11 +3,10 @@
 from pathlib import Path
 
 import numpy as np
-import soundfile
 from matplotlib.image import imread
 
 from audiorestore.audio.signal import Audio
-from audiorestore.report.making import draw
+from audiorestore.report.pictures import before_after
 from audiorestore.report.survey import survey
 from tests.conftest import noise, tone
 
@@ -25,9 +24,8 @@ def test_columns_hold_the_tone_where_it_is_and_nothing_was_removed() -> None:
 def test_a_picture_of_any_length_has_one_size(tmp_path: Path) -> None:
     shapes = []
     for seconds in (0.001, 1, 30):
-        name = tmp_path / f"{seconds}.wav"
-        soundfile.write(name, noise(2, int(seconds * 8000)).T.numpy(), 8000)
-        draw(name, name, tmp_path / f"{seconds}.png", force=False)
+        sound = Audio(noise(2, int(seconds * 8000)), 8000)
+        before_after(survey(sound, sound), "a.wav", tmp_path / f"{seconds}.png", force=False)
         shapes.append(imread(tmp_path / f"{seconds}.png").shape)
     assert len(set(shapes)) == 1
     assert not list(tmp_path.glob(".*"))

@@ -1,4 +1,4 @@
-"""Decisions of people stand in the record, and nothing else of it changes."""
+"""A decision is added to the record, and takes nothing from it."""
 
 from __future__ import annotations
 
@@ -14,70 +14,82 @@ from typer.testing import CliRunner, Result
 from audiorestore.cli.app import app
 from audiorestore.cli.exits import ExitCode
 from audiorestore.jobs import Job, run_job
-from audiorestore.models.checkpoint import Checkpoint
 from audiorestore.records.record import Record, record_path, schema_path
-from audiorestore.records.verify import find, verify
+from audiorestore.records.verify import Candidate, verify
 from audiorestore.restoration.pipeline import RestorationConfig
-from audiorestore.restoration.restorer import ChunkConfig, Restorer
 from tests.conftest import noise, tone
 
 RATE = 16_000
-CONFIG = RestorationConfig(chunks=ChunkConfig(chunk_seconds=0.5, context_seconds=0.2, precision="float32"))
-
-
-@pytest.fixture
-def result(tiny_checkpoint: Checkpoint, tmp_path: Path) -> Path:
-    sound = tone(0.6, rate=RATE, level=0.2) + noise(2, round(0.6 * RATE), level=0.01)
-    soundfile.write(tmp_path / "a.wav", sound.T.numpy(), RATE, "PCM_16")
-    made = tmp_path / "out" / "a.wav"
-    run_job(Job(tmp_path / "a.wav", made), CONFIG, Restorer(tiny_checkpoint, device="cpu", config=CONFIG.chunks))
-    return made
+VALIDATOR = jsonschema.Draft202012Validator(json.loads(schema_path().read_text(encoding="utf-8")))
 
 
 def run(*arguments: object) -> Result:
     return CliRunner().invoke(app, ["review", *map(str, arguments)])
 
 
-def test_decisions_are_kept_in_order_and_the_rest_of_the_record_stays(result: Path) -> None:
-    before = Record.read(record_path(result))
-    assert run(result, "reject", "--by", "Ada", "--note", "too dull").exit_code == ExitCode.OK
-    assert run(record_path(result), "redo", "--by", "Ada", "--strength", "12").exit_code == ExitCode.OK
-    after = Record.read(record_path(result))
-    assert [(item.decision, item.by, item.note, item.strength_db) for item in after.reviews] == [
-        ("reject", "Ada", "too dull", None),
-        ("redo", "Ada", "", 12.0),
-    ]
-    assert after.review == after.reviews[-1]
-    assert replace(after, reviews=()) == before
-    written = json.loads(record_path(result).read_text())
-    written["model"]["sha256"] = 64 * "0"  # the tiny network has none
-    jsonschema.Draft202012Validator(json.loads(schema_path().read_text())).validate(written)
-    assert all(verify(item).good for item in find([result.parent]))
+@pytest.fixture
+def result(tmp_path: Path) -> Path:
+    soundfile.write(tmp_path / "a.wav", (tone(1.0, rate=RATE) + noise(1, RATE, level=0.01))[0].numpy(), RATE)
+    run_job(Job(tmp_path / "a.wav", tmp_path / "b.wav"), RestorationConfig(denoise=False), None)
+    return tmp_path / "b.wav"
 
 
-def test_decisions_are_shown(result: Path) -> None:
-    run(result, "accept", "--by", "Grace")
-    shown = run(result)
-    assert shown.exit_code == ExitCode.OK
-    assert "Grace" in shown.stdout
-    assert len(Record.read(record_path(result)).reviews) == 1
+def test_decisions_are_added_and_the_record_stays_good(result: Path) -> None:
+    before, sound = Record.read(record_path(result)), result.read_bytes()
+    assert run(result, "redo", "--strength", 12, "--by", "Møller", "--note", "too dull").exit_code == ExitCode.OK
+    assert run(record_path(result), "accept", "--by", "B").exit_code == ExitCode.OK
+    # Reading checks the seal.
+    record = Record.read(record_path(result))
+    first, second = record.reviews
+    assert (first.decision, first.strength_db, first.by, first.note) == ("redo", 12.0, "Møller", "too dull")
+    assert (second.decision, second.strength_db, second.by, second.note) == ("accept", None, "B", "")
+    assert record.review == second
+    assert first.at.endswith("+00:00")
+    assert replace(record, reviews=()) == before
+    VALIDATOR.validate(json.loads(record_path(result).read_text()))
+    assert verify(Candidate(result, Path())).good
+    assert result.read_bytes() == sound
+    assert sorted(path.name for path in result.parent.iterdir()) == ["a.wav", "b.wav", "b.wav.restoration.json"]
 
 
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [(("accept", "--strength", "3"), "strength_db: expected none"), (("accept", "--by", " "), "by: expected a name")],
-)
-def test_what_makes_no_sense_is_refused_and_nothing_written(
-    result: Path, arguments: tuple[str, ...], words: str
-) -> None:
+def test_without_a_decision_all_are_shown_and_nothing_is_written(result: Path, monkeypatch) -> None:
+    monkeypatch.setenv("LOGNAME", "moe")
+    assert "nothing was decided yet" in run(result).stdout
+    run(result, "reject", "--note", "wrong speed")
+    run(result, "accept")
     before = record_path(result).read_bytes()
-    done = run(result, *arguments)
-    assert done.exit_code == ExitCode.USAGE
-    assert words in done.stderr
+    lines = [line for line in run(result).stdout.splitlines() if "moe" in line]
+    assert [line.split()[0] for line in lines] == ["accept", "reject"]
+    assert "wrong speed" in lines[1]
+    shown = json.loads(run(result, "--json").stdout)["reviews"]
+    assert [(item["decision"], item["by"]) for item in shown] == [("accept", "moe"), ("reject", "moe")]
     assert record_path(result).read_bytes() == before
 
 
-def test_a_file_without_a_record_cannot_be_reviewed(tmp_path: Path) -> None:
-    done = run(tmp_path / "a.wav", "accept")
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["maybe"], "maybe"),
+        (["accept", "--strength", "3"], "expected none with accept, found 3"),
+        (["redo", "--strength", "inf"], "expected a finite number, found inf"),
+        (["accept", "--by", " "], "by: expected a name, found none"),
+        (["--note", "so"], "expected a decision"),
+    ],
+)
+def test_what_is_no_decision_leaves_the_record_alone(result: Path, arguments: list[str], message: str) -> None:
+    before = record_path(result).read_bytes()
+    done = run(result, *arguments)
+    assert done.exit_code == ExitCode.USAGE
+    assert message in done.stderr
+    assert record_path(result).read_bytes() == before
+
+
+def test_files_without_a_good_record_are_named(result: Path) -> None:
+    assert "a.wav: expected a restored file with its record" in run(result.with_name("a.wav"), "accept").stderr
+    path = record_path(result)
+    path.write_text(path.read_text().replace('"overs": 0', '"overs": 1'))
+    edited = path.read_bytes()
+    done = run(result, "accept")
     assert done.exit_code != ExitCode.OK
-    assert "a.wav" in done.stderr
+    assert "expected a record as it was written, found one that was edited since" in done.stderr
+    assert path.read_bytes() == edited

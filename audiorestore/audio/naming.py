@@ -28,6 +28,7 @@ QUARANTINE = "quarantine"
 RECORD_SUFFIX = ".restoration.json"
 RESIDUAL_SUFFIX = ".residual.wav"
 PAGE_SUFFIX = ".report.html"
+INDEX = f"index{PAGE_SUFFIX}"
 LONGEST_NAME = 255  # bytes, on every common file system
 
 # Suffixes of sound that can be read but not written in the same format, and what the result is called besides.

@@ -18,6 +18,9 @@ from audiorestore.errors import AudioRestoreError, FileError, printable
 
 # In a pipe nothing is folded or cut: as wide as a table can get.
 PIPE_WIDTH = 10_000
+BAR_WIDTH = 8
+# Blocks of an eighth of a cell to a whole one.
+_EIGHTHS = " \u258f\u258e\u258d\u258c\u258b\u258a\u2589\u2588"
 
 
 def messages() -> Console:
@@ -49,8 +52,8 @@ def print_json(value: Any) -> None:
     print(json.dumps(value, indent=2, ensure_ascii=True, allow_nan=False, default=os.fspath))
 
 
-def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, left: Iterable[str] = ()) -> None:
-    """Print text in columns, flush right but for the first one and those named in ``left``."""
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[str | Text]], *, left: Iterable[str] = ()) -> None:
+    """Print text (in colour, if it is `Text`) in columns, flush right but for the first one and those in ``left``."""
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
     flush_left = {*columns[:1], *left}
     for index, column in enumerate(columns):
@@ -58,7 +61,7 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, left: 
         width = 12 if index == 0 else None
         table.add_column(column, justify="left" if column in flush_left else "right", overflow="fold", min_width=width)
     for row in rows:
-        table.add_row(*(Text(printable(cell)) for cell in row))
+        table.add_row(*(cell if isinstance(cell, Text) else Text(printable(cell)) for cell in row))
     results().print(table)
 
 
@@ -71,6 +74,14 @@ def print_notes(notes: Iterable[tuple[str, str]]) -> None:
 def figure(value: float | None, digits: int = 1) -> str:
     """Return a number for a table; a dash where there is nothing to measure."""
     return "-" if value is None else f"{value:.{digits}f}"
+
+
+def bar(value: float | None, highest: float, *, style: str, digits: int = 1) -> Text:
+    """Return a number with a bar of `BAR_WIDTH` behind it, full at ``highest``; the bar of nothing is empty."""
+    share = 0.0 if value is None else min(max(value / highest, 0.0), 1.0)
+    eighths = round(share * BAR_WIDTH * 8)
+    drawn = _EIGHTHS[8] * (eighths // 8) + (_EIGHTHS[eighths % 8] if eighths % 8 else "")
+    return Text.assemble(figure(value, digits).rjust(5), " ", (drawn.ljust(BAR_WIDTH), style))
 
 
 def change(before: float | None, after: float | None, digits: int = 1) -> str:

@@ -15,7 +15,7 @@ from audiorestore.errors import AudioRestoreError, ConfigError, InputError, prin
 if TYPE_CHECKING:
     from audiorestore.records.verify import Candidate
     from audiorestore.report.index import Entry
-    from audiorestore.report.making import Wanted
+    from audiorestore.report.wanted import Wanted
 
 
 def report(
@@ -29,7 +29,7 @@ def report(
         Path | None, typer.Option("--sources", help="Where the sources are now.", metavar="FOLDER")
     ] = None,
     pictures: Annotated[bool, typer.Option("--pictures", help="Also write spectrograms as NAME.png.")] = False,
-    size: Annotated[float, typer.Option(help="Most that a page may take, in MB.", metavar="MB", min=2)] = 40.0,
+    size: Annotated[float, typer.Option(help="Most that a page may take, in MB.", metavar="MB", min=2)] = 50.0,
     force: ForceOption = False,
     quiet: QuietOption = False,
     as_json: JsonOption = False,
@@ -38,14 +38,15 @@ def report(
 
     Pages of ours are replaced; anything else of that name is an error, unless --force is given.
     """
-    from audiorestore.report.index import NAME, write_index
-    from audiorestore.report.making import Wanted
+    from audiorestore.audio.naming import INDEX
+    from audiorestore.report.index import write_index
+    from audiorestore.report.wanted import Wanted
 
     wanted = Wanted(page=True, picture=pictures, megabytes=size, force=force)
     failed, made = 0, []
     for place in sources:
         entries: list[Entry] = []
-        index = (place if out is None else out) / NAME
+        index = (place if out is None else out) / INDEX
         for candidate in _candidates(place):
             try:
                 page, entry = _report(candidate, wanted, out, recordings, index)
@@ -92,11 +93,10 @@ def _report(
 ) -> tuple[Path, Entry]:
     """Make the page of one result, and return it with its entry for the index."""
     from audiorestore.audio.partfile import make_folder
-    from audiorestore.records.record import Record, picture_path, record_path
+    from audiorestore.records.record import Record, page_path, picture_path, record_path
     from audiorestore.records.verify import source_of
     from audiorestore.report.index import Entry, link
     from audiorestore.report.making import make
-    from audiorestore.report.page import page_path
 
     result = candidate.result
     record = Record.read(record_path(result))

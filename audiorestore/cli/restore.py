@@ -13,7 +13,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from audiorestore.cli.console import change, duration, figure, messages, print_json, print_notes, print_table, reason
+from audiorestore.cli.console import (
+    bar,
+    change,
+    duration,
+    figure,
+    messages,
+    print_json,
+    print_notes,
+    print_table,
+    reason,
+    results,
+)
 from audiorestore.cli.exits import ExitCode
 from audiorestore.cli.options import DeviceOption, ForceOption, JsonOption, QuietOption
 from audiorestore.cli.package import BagInfoOption, PackageOption, ProfileOption, packaging
@@ -24,11 +35,13 @@ from audiorestore.errors import AudioRestoreError, ConfigError, InputError, prin
 if TYPE_CHECKING:
     from rich.progress import Progress as Bars
     from rich.progress import TaskID
+    from rich.text import Text
 
     from audiorestore.audio.remote import Remote, RemoteFile
     from audiorestore.audio.storage import FoundFile
     from audiorestore.jobs import Job
     from audiorestore.records.record import Record
+    from audiorestore.report.wanted import Wanted
     from audiorestore.restoration.pipeline import Progress, RestorationConfig
     from audiorestore.restoration.restorer import Restorer
 
@@ -40,14 +53,21 @@ COLUMNS = (
 )
 
 
+# What fits on a terminal; bars are full at these values. A pipe gets all columns.
+COMPACT = ("file", "length", "removed dB", "deviation dB", "clicks /min", "hum dBFS", "status")
+_FULL_REMOVED_DB, _FULL_CHANGED_DB = 30.0, 5.0
+_STYLES = {"done": "green", "look": "yellow", "refused": "red", "failed": "bold red"}
+
+
 @dataclass(frozen=True)
 class Outcome:
-    """How one file ended: with a record, or with the reason why there is none."""
+    """How one file ended: with a record, or with the reason why there is none; ``undrawn``: why it has no page."""
 
     source: str
     result: str | None = None
     record: Record | None = None
     reason: str = ""
+    undrawn: str = ""
 
     @property
     def refused(self) -> bool:
@@ -89,6 +109,10 @@ def restore(
     ] = False,
     plan: Annotated[bool, typer.Option("--plan", help="Say what would be done and why; write nothing.")] = False,
     residual: Annotated[bool, typer.Option("--residual", help="Also write what was removed.")] = False,
+    report: Annotated[
+        bool, typer.Option("--report", help="Also write pages to look at and listen to, and an index of them.")
+    ] = False,
+    pictures: Annotated[bool, typer.Option("--pictures", help="Also write spectrograms as NAME.png.")] = False,
     package: PackageOption = None,
     profile: ProfileOption = None,
     bag_info: BagInfoOption = None,
@@ -104,6 +128,7 @@ def restore(
     from audiorestore.audio.urls import is_url
     from audiorestore.distant import at_hand
     from audiorestore.jobs import make_restorer
+    from audiorestore.report.wanted import Wanted
 
     if package is not None and is_url(out):
         raise ConfigError("package: expected a path for --output (audiorestore package takes URLs), found a URL")
@@ -120,6 +145,7 @@ def restore(
     given = {name: value for name, value in options.items() if value is not None}
     settings = _settings(config, given)
     adviser = Adviser(settings, frozenset(given), auto=auto)
+    wanted = Wanted(page=report, picture=pictures, force=force) if report or pictures else None
     with tempfile.TemporaryDirectory(prefix="audiorestore-") as here:
         tasks, outcomes = _plan(sources, out, Path(here), residual=residual)
         if plan:
@@ -132,16 +158,18 @@ def restore(
         try:
             with _display(tasks, quiet=quiet) as display:
                 for task in tasks:
-                    outcome = _restore(task, adviser, restorer, display, force=force)
+                    outcome = _restore(task, adviser, restorer, display, wanted, force=force)
                     outcomes.append(outcome)
                     display.finish(outcome, task.size)
         finally:  # also when interrupted: what is done is done
             _show(outcomes, left=total - len(outcomes), as_json=as_json)
+    if report and not is_url(out) and Path(out).is_dir():
+        _write_index(outcomes, Path(out), force=force)
     failed = sum(bool(outcome.reason) for outcome in outcomes)
     if pack is not None:
         good = [Path(outcome.result) for outcome in outcomes if outcome.result and not outcome.refused]
         pack.make(good, failed=failed)
-    if failed:
+    if failed or any(outcome.undrawn for outcome in outcomes):
         raise typer.Exit(ExitCode.FAILED)
     if any(outcome.refused for outcome in outcomes):
         raise typer.Exit(ExitCode.GATE)
@@ -256,7 +284,15 @@ def _place(out: str, *, single: bool) -> tuple[str, str]:
     return out, ""
 
 
-def _restore(task: _Task, adviser: Adviser, restorer: Restorer | None, display: _Display, *, force: bool) -> Outcome:
+def _restore(
+    task: _Task,
+    adviser: Adviser,
+    restorer: Restorer | None,
+    display: _Display,
+    wanted: Wanted | None,
+    *,
+    force: bool,
+) -> Outcome:
     """Restore one file; whatever goes wrong with it, the next ones are not its victims."""
     from audiorestore.distant import at_hand
     from audiorestore.jobs import run_job
@@ -266,10 +302,44 @@ def _restore(task: _Task, adviser: Adviser, restorer: Restorer | None, display: 
             settings = adviser.settings(job.source)
             network = restorer if settings.denoise and settings.strength_db > 0 else None
             record = run_job(job, settings, network, force=force, progress=display.start(task, job.source))
+            undrawn = "" if wanted is None else _draw(job, record, wanted)
     except Exception as error:
         logger.debug("%s", task.name, exc_info=True)
         return Outcome(task.name, task.result, reason=reason(error, task.name))
-    return Outcome(task.name, record.result.path, record)
+    return Outcome(task.name, record.result.path, record, undrawn=undrawn)
+
+
+def _draw(job: Job, record: Record, wanted: Wanted) -> str:
+    """Make page and picture; return why there are none, which is no reason to lose the restoration."""
+    from audiorestore.records.record import page_path, picture_path
+    from audiorestore.report.making import make
+
+    result = job.quarantine if record.refused and job.quarantine is not None else job.result
+    try:
+        make(record, job.source, result, wanted, page=page_path(result), picture=picture_path(result))
+    except Exception as error:
+        logger.debug("%s", result, exc_info=True)
+        return f"restored, but without page or picture: {reason(error, str(result))}"
+    return ""
+
+
+def _write_index(outcomes: Sequence[Outcome], folder: Path, *, force: bool) -> None:
+    """Write the page of the run, with a link to each page that is there."""
+    from audiorestore.audio.naming import INDEX
+    from audiorestore.records.record import page_path
+    from audiorestore.report.index import Entry, link, write_index
+
+    index = folder / INDEX
+    entries = []
+    for outcome in outcomes:
+        if outcome.record is None or outcome.result is None:
+            entries.append(Entry(outcome.source, "failed", reason=outcome.reason))
+            continue
+        page = page_path(Path(outcome.result))
+        there = page.is_file() and folder in page.parents
+        entries.append(Entry.of(outcome.record, outcome.source, link(page, index) if there else ""))
+    write_index(entries, index, title=folder.resolve().name, force=force)
+    messages().print(printable(str(index)), markup=False, soft_wrap=True)
 
 
 def _show(outcomes: Sequence[Outcome], *, left: int, as_json: bool) -> None:
@@ -277,7 +347,10 @@ def _show(outcomes: Sequence[Outcome], *, left: int, as_json: bool) -> None:
     if as_json:
         print_json({"files": [_plain(outcome) for outcome in outcomes], "left": left})
         return
-    print_table(COLUMNS, map(_row, outcomes), left=("status",))
+    if results().is_terminal:
+        print_table(COMPACT, map(_compact, outcomes), left=(COMPACT[2], COMPACT[3], "status"))
+    else:
+        print_table(COLUMNS, map(_row, outcomes), left=("status",))
     print_notes((outcome.source, note) for outcome in outcomes for note in _notes(outcome))
     done = [outcome.record for outcome in outcomes if outcome.record]
     sound = sum(record.measures["before"]["seconds"] for record in done)
@@ -296,14 +369,16 @@ def _plain(outcome: Outcome) -> dict[str, Any]:
         "source": outcome.source,
         "result": outcome.result,
         "status": outcome.status,
-        "error": outcome.reason or None,
+        "error": outcome.reason or outcome.undrawn or None,
         "record": to_mapping(outcome.record) if outcome.record else None,
     }
 
 
 def _notes(outcome: Outcome) -> tuple[str, ...]:
     """Return why a file failed, or what a person should know of its result."""
-    return outcome.record.warnings if outcome.record else (outcome.reason,)
+    if outcome.record is None:
+        return (outcome.reason,)
+    return (*outcome.record.warnings, *filter(None, [outcome.undrawn]))
 
 
 def _row(outcome: Outcome) -> tuple[str, ...]:
@@ -322,6 +397,26 @@ def _row(outcome: Outcome) -> tuple[str, ...]:
         change(before["clipped_samples"], after["clipped_samples"], 0),
         change(before["integrated_lufs"], after["integrated_lufs"]),
         outcome.status,
+    )
+
+
+def _compact(outcome: Outcome) -> tuple[str | Text, ...]:
+    """Return a row for a terminal: fewer figures, and bars for those that tell most."""
+    from rich.text import Text
+
+    name, record = printable(outcome.source.rpartition("/")[2]), outcome.record
+    if record is None:
+        return (name, *("-" for _ in COMPACT[1:-1]), Text("failed", _STYLES["failed"]))
+    before, after, moved = (record.measures[part] for part in ("before", "after", "change"))
+    look = outcome.status == "done" and record.quality.get("outcome") == "warn"
+    return (
+        name,
+        duration(before["seconds"]),
+        bar(moved["noise_removed_db"], _FULL_REMOVED_DB, style="cyan"),
+        bar(moved["programme_deviation_db"], _FULL_CHANGED_DB, style="magenta", digits=2),
+        change(before["clicks_per_minute"], after["clicks_per_minute"], 0),
+        change(before["hum_dbfs"], after["hum_dbfs"], 0),
+        Text("done, look" if look else outcome.status, _STYLES["look" if look else outcome.status]),
     )
 
 

@@ -25,8 +25,9 @@ from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self, TypeVar
+from typing import Any, Literal, NamedTuple, Self, TypeVar
 
+from audiorestore.audio.naming import QUARANTINE
 from audiorestore.audio.partfile import describe
 from audiorestore.errors import FileError, InputError, OutputError, printable
 from audiorestore.records.lease import Owner
@@ -34,7 +35,7 @@ from audiorestore.records.record import Record, record_path
 from audiorestore.records.shelf import Folder, Shelf
 
 FOLDER = ".audiorestore"
-VERSION = 3
+VERSION = 4
 
 T = TypeVar("T")
 Status = Literal["pending", "running", "done", "refused", "failed"]
@@ -50,6 +51,16 @@ CREATE TABLE sightings (
     look REAL NOT NULL
 );
 CREATE INDEX files_sound ON files (audio_seconds, audio_sha256);
+"""
+# What version 3 did not have: the decision in each record, and which state of the record it was read from.
+_SINCE_4 = """
+CREATE TABLE reviews (
+    source TEXT PRIMARY KEY,
+    record_size INTEGER NOT NULL,
+    record_version INTEGER NOT NULL,
+    decision TEXT NOT NULL,
+    strength_db REAL
+);
 """
 _TABLES = """
 CREATE TABLE runs (
@@ -145,6 +156,12 @@ ON CONFLICT (source) DO UPDATE SET
     since = iif(size = excluded.size AND mtime_ns = excluded.mtime_ns, since, excluded.since),
     size = excluded.size, mtime_ns = excluded.mtime_ns, look = excluded.look
 """
+_NOTE = """
+INSERT INTO reviews (source, record_size, record_version, decision, strength_db) VALUES (?, ?, ?, ?, ?)
+ON CONFLICT (source) DO UPDATE SET record_size = excluded.record_size, record_version = excluded.record_version,
+    decision = excluded.decision, strength_db = excluded.strength_db
+"""
+_NOTED = "SELECT record_size, record_version, decision, strength_db FROM reviews WHERE source = ?"
 _AGAIN = """
 UPDATE files SET status = 'pending', again = 1, crashes = 0, error = NULL WHERE status = :status
     AND (:pattern IS NULL OR CAST(source AS TEXT) GLOB :pattern)
@@ -298,6 +315,27 @@ class Done:
         )
 
 
+class Noted(NamedTuple):
+    """What a record says of people's decisions, and by which state (size and version) of the record.
+
+    Args:
+        decision: accept, reject, redo, or redone: made again as somebody wished; empty without one.
+        strength_db: that was wished for; it holds for every later result, too.
+    """
+
+    state: tuple[int, int]
+    decision: str
+    strength_db: float | None
+
+    @classmethod
+    def of(cls, record: Record | None, state: tuple[int, int]) -> Self:
+        """Return what is to be noted of a record; without one, or one that cannot be read, nothing is decided."""
+        latest = record.reviews[-1] if record is not None and record.reviews else None
+        if latest is None:
+            return cls(state, "", None)
+        return cls(state, "redone" if latest.followed else latest.decision, latest.strength_db)
+
+
 @dataclass(frozen=True)
 class Run:
     """A run: its number, what it was over, and when it began (ISO 8601)."""
@@ -421,6 +459,7 @@ class Ledger:
         retry_refused: bool = False,
         max_crashes: int = 5,
         on_stale: Callable[[Row], None] = lambda row: None,
+        wanted_at: Callable[[float], Recipe] | None = None,
     ) -> Planned:
         """Compare what was found with what is known, and enter what is to be done.
 
@@ -439,8 +478,18 @@ class Ledger:
             max_crashes: after how many dead processes a file is given up.
             on_stale: gets the row of each file that a dead process had begun, before the ledger forgets that: the
                 process may have left unfinished files.
+            wanted_at: returns what a file is to be restored with for which somebody wished another strength, in dB.
         """
-        plan = _Plan(self._shelf, run, wanted, force=force, retry_refused=retry_refused, max_crashes=max_crashes)
+        plan = _Plan(
+            self._shelf,
+            run,
+            wanted,
+            wanted_at or (lambda strength_db: wanted),
+            self.noted,
+            force=force,
+            retry_refused=retry_refused,
+            max_crashes=max_crashes,
+        )
         for items in _chunks(found, _CHUNK):
             for item in items:
                 plan.add(item, next(self._select(_KNOWN, _stored(item.source)), None))
@@ -450,6 +499,7 @@ class Ledger:
             with self._transaction() as connection:
                 connection.executemany(_PLAN, plan.entered)
                 connection.executemany(_SEEN, seen)
+                connection.executemany(_NOTE, (_stored_note(*note) for note in plan.notes))
                 names = ((_stored(item.source),) for item in items)
                 connection.executemany("DELETE FROM sightings WHERE source = ?", names)
             plan.clear()
@@ -495,6 +545,16 @@ class Ledger:
             raise ValueError("expected files that nobody has in work")
         with self._transaction() as connection:
             return connection.execute(_AGAIN, {"status": status, "pattern": pattern}).rowcount
+
+    def noted(self, source: str) -> Noted | None:
+        """Return what was noted last of people's decisions about a file's result; None if nothing was."""
+        found = self._connection.execute(_NOTED, (_stored(source),)).fetchone()
+        return None if found is None else Noted((found[0], found[1]), found[2], found[3])
+
+    def note(self, source: str, noted: Noted) -> None:
+        """Note what the record of a file's result says of people's decisions."""
+        with self._transaction() as connection:
+            connection.execute(_NOTE, _stored_note(source, noted))
 
     def has_length(self, audio_seconds: float) -> bool:
         """Tell whether any recording of exactly this length has been restored: if not, none can sound the same."""
@@ -662,11 +722,23 @@ class _Plan:
     """The decisions about each source while a plan is made."""
 
     def __init__(
-        self, shelf: Shelf, run: int, wanted: Recipe, *, force: bool, retry_refused: bool, max_crashes: int
+        self,
+        shelf: Shelf,
+        run: int,
+        wanted: Recipe,
+        wanted_at: Callable[[float], Recipe],
+        noted: Callable[[str], Noted | None],
+        *,
+        force: bool,
+        retry_refused: bool,
+        max_crashes: int,
     ) -> None:
         self.entered: list[dict[str, _Value]] = []
         self.seen: list[str] = []
         self.stale: list[Row] = []
+        self.notes: list[tuple[str, Noted]] = []
+        self._wanted_at = wanted_at
+        self._noted = noted
         self._shelf = shelf
         self._run = run
         self._wanted = wanted
@@ -684,7 +756,14 @@ class _Plan:
         if row.status == "running" and not self._is_stale(row):
             self._keep(row, "held")
             return
-        same = not (self._force or row.again) and _same_work(item, row, self._wanted)
+        noted = self._look_at(row)
+        wanted = self._wanted
+        if noted is not None and noted.strength_db is not None:
+            wanted = self._wanted_at(noted.strength_db)
+        unchanged = (row.size, row.mtime_ns, row.output) == (item.size, item.mtime_ns, item.output) and not row.again
+        if noted is not None and unchanged and self._follow(item, row, noted, wanted):
+            return
+        same = not (self._force or row.again) and _same_work(item, row, wanted)
         if same and row.status == "done" and self._is_intact(row):
             self._keep(row, "unchanged")
             return
@@ -692,13 +771,44 @@ class _Plan:
         if same and row.status == "refused" and not self._retry_refused and not self._is_intact(row):
             self._keep(row, "refused")
             return
-        self._enter(item, row, again=same)
+        self._enter(item, row, wanted, again=same)
+
+    def _look_at(self, row: Row) -> Noted | None:
+        """Return what people decided about a result; its record is read only if it is not the one that was noted."""
+        if row.status not in ("done", "refused"):
+            return self._noted(row.source)
+        output = Path(row.output) if row.status == "done" else Path(QUARANTINE, row.output)
+        noted = self._noted(row.source)
+        try:
+            state = self._shelf.state(record_path(output))
+            if state is None or (noted is not None and noted.state == state):
+                return noted
+            noted = Noted.of(self._shelf.record(output), state)
+        except OSError:
+            return noted
+        self.notes.append((row.source, noted))
+        return noted
+
+    def _follow(self, item: Found, row: Row, noted: Noted, wanted: Recipe) -> bool:
+        """Do with an unchanged source what was decided about its result; False if that leaves it to the rules."""
+        if noted.decision == "accept" and row.status == "done" and self._is_intact(row):
+            self._keep(row, "unchanged")  # whatever the settings, the network or force say
+        elif (
+            (noted.decision == "accept" and row.status == "refused")
+            or (noted.decision == "redo" and row.status in ("done", "refused"))
+            or (noted.decision == "reject" and row.status == "done" and not self._force and row.recipe == wanted)
+        ):
+            self._enter(item, row, wanted)
+        else:
+            return False
+        return True
 
     def summary(self) -> Planned:
         """Return the counts."""
         return Planned(run=self._run, found=sum(self._counts.values()), **self._counts)
 
-    def _enter(self, item: Found, row: Row | None, *, again: bool = False) -> None:
+    def _enter(self, item: Found, row: Row | None, wanted: Recipe | None = None, *, again: bool = False) -> None:
+        wanted = wanted or self._wanted
         died = row is not None and row.status == "running"
         if row is not None and died:
             self.stale.append(row)
@@ -710,8 +820,8 @@ class _Plan:
                 "source": _stored(item.source),
                 "size": item.size,
                 "mtime_ns": item.mtime_ns,
-                "model": self._wanted.model,
-                "parameters": self._wanted.parameters,
+                "model": wanted.model,
+                "parameters": wanted.parameters,
                 "status": "failed" if given_up else "pending",
                 "attempts": row.attempts if row is not None and again else 0,
                 "crashes": crashes,
@@ -726,7 +836,7 @@ class _Plan:
 
     def clear(self) -> None:
         """Forget what has been entered by now; the counts stay."""
-        self.entered, self.seen, self.stale = [], [], []
+        self.entered, self.seen, self.stale, self.notes = [], [], [], []
 
     def _keep(self, row: Row, reason: str) -> None:
         self._counts[reason] += 1
@@ -808,12 +918,17 @@ def _set_up(connection: sqlite3.Connection, path: Path) -> None:
     if _version(connection) == 0:
         connection.execute("BEGIN IMMEDIATE")
         if _version(connection) == 0:  # nobody else was quicker
-            _execute_all(connection, _TABLES + _SINCE_3)
+            _execute_all(connection, _TABLES + _SINCE_3 + _SINCE_4)
         connection.execute("COMMIT")
     if _version(connection) == 2:
         connection.execute("BEGIN IMMEDIATE")
         if _version(connection) == 2:
-            _execute_all(connection, _FROM_2 + _SINCE_3)
+            _execute_all(connection, _FROM_2 + _SINCE_3 + _SINCE_4)
+        connection.execute("COMMIT")
+    if _version(connection) == 3:
+        connection.execute("BEGIN IMMEDIATE")
+        if _version(connection) == 3:
+            _execute_all(connection, _SINCE_4)
         connection.execute("COMMIT")
     found = _version(connection)
     if found != VERSION:
@@ -851,6 +966,10 @@ def _row(values: sqlite3.Row) -> Row:
     for name in ("owned", "verified", "again"):
         fields[name] = bool(fields[name])
     return Row(**fields)
+
+
+def _stored_note(source: str, noted: Noted) -> tuple[_Value, ...]:
+    return (_stored(source), *noted.state, noted.decision, noted.strength_db)
 
 
 def _stored_row(row: Row) -> dict[str, _Value]:

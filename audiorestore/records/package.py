@@ -24,7 +24,7 @@ from audiorestore.config import find_config, from_mapping, read_yaml
 from audiorestore.errors import ConfigError, InputError, OutputError, printable
 from audiorestore.records.bag import ALGORITHMS, VERSION, Bag
 from audiorestore.records.premis import Packed, premis
-from audiorestore.records.record import FileState, Record, picture_path, record_path, residual_path
+from audiorestore.records.record import FileState, Record, page_path, picture_path, record_path, residual_path
 from audiorestore.records.verify import find
 
 DEFAULT_PROFILE = "default"
@@ -172,16 +172,16 @@ def _in_utf8(place: PurePath) -> PurePath:
 
 
 def _add(bag: Bag, result: Path, place: PurePath, now: datetime, *, organisation: str) -> None:
-    """Add a result with its record, residual and picture, and the PREMIS document about them."""
+    """Add a result with its record, residual, picture and page, and the PREMIS document about them."""
     record = Record.read(record_path(result))
     packed = _copy(bag, result, place, record.result)
     bag.add(record_path(result), record_path(place).as_posix())
     residual = None
     if record.residual is not None:
         residual = _copy(bag, residual_path(result), residual_path(place), record.residual)
-    picture = picture_path(result)
-    if picture.is_file():
-        bag.add(picture, place.with_name(picture.name).as_posix())
+    for drawn in (picture_path(result), page_path(result)):
+        if drawn.is_file():
+            bag.add(drawn, place.with_name(drawn.name).as_posix())
     document = premis(record, result=packed, residual=residual, packed_at=now, organisation=organisation)
     bag.tag(_TAG_FILE.format(place.as_posix()), document)
 

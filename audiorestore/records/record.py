@@ -22,7 +22,7 @@ import torch
 
 from audiorestore import __version__
 from audiorestore.audio.files import libsndfile_version
-from audiorestore.audio.naming import QUARANTINE, RECORD_SUFFIX, RESIDUAL_SUFFIX
+from audiorestore.audio.naming import PAGE_SUFFIX, QUARANTINE, RECORD_SUFFIX, RESIDUAL_SUFFIX
 from audiorestore.audio.partfile import FileNumber, PartFile, describe, file_number
 from audiorestore.config import from_mapping, to_mapping
 from audiorestore.damage.damage_map import DamageMap
@@ -113,10 +113,19 @@ class Record:
         return self.quality.get("outcome") == "fail"
 
     @property
+    def left_out(self) -> bool:
+        """Whether the result has no place among the good ones: what a person decided outweighs the quality plan."""
+        decision = self.review.decision if self.review else ""
+        return decision == "reject" or (self.refused and decision != "accept")
+
+    @property
     def refusal(self) -> str:
-        """Why the quality plan refused the result, on one line; empty if it did not."""
-        if not self.refused:
+        """Why the result is left out, on one line; empty if it is not."""
+        if not self.left_out:
             return ""
+        if self.review is not None and self.review.decision == "reject":
+            found = f"one that {self.review.by} rejected" + (f": {self.review.note}" if self.review.note else "")
+            return str(QualityError(self.source.path, expected="a result that people accept", found=found))
         expected = f"a result within the quality plan {self.quality.get('plan')}"
         found = f"one that is not: it is in quarantine, {'; '.join(self.warnings)}"
         return str(QualityError(self.source.path, expected=expected, found=found))
@@ -187,6 +196,11 @@ def residual_path(result: P) -> P:
 def picture_path(result: P) -> P:
     """Return where the spectrograms of a result stand: beside it, full file name kept so that none collide."""
     return result.with_name(f"{result.name}.png")
+
+
+def page_path(result: P) -> P:
+    """Return where the page of a result stands: beside it, full file name kept so that none collide."""
+    return result.with_name(result.name + PAGE_SUFFIX)
 
 
 def quarantine_path(result: Path, folder: Path) -> Path:

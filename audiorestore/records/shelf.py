@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
 from audiorestore.audio.naming import RECORD_SUFFIX
-from audiorestore.audio.partfile import describe
+from audiorestore.audio.partfile import describe, make_folder
 from audiorestore.audio.remote import Remote, RemoteFile
-from audiorestore.errors import InputError
+from audiorestore.errors import InputError, OutputError
 from audiorestore.records.record import Record, record_path, sha256_of
 
 
@@ -43,6 +44,13 @@ class Shelf(Protocol):
 
     def remove(self, name: Path) -> None:
         """Remove a file, if it is there."""
+
+    def move(self, name: Path, target: Path) -> None:
+        """Give a file another name, and replace what has that.
+
+        Raises:
+            FileError: it cannot be moved.
+        """
 
     def address(self, name: Path) -> str:
         """Return the path or URL of a file."""
@@ -97,6 +105,15 @@ class Folder:
         """See `Shelf`."""
         (self._folder / name).unlink(missing_ok=True)
 
+    def move(self, name: Path, target: Path) -> None:
+        """See `Shelf`."""
+        path = self._folder / target
+        make_folder(path.parent, like=(self._folder / name).parent)
+        try:
+            (self._folder / name).replace(path)
+        except OSError as error:
+            raise OutputError(path, expected="a name that can be given", found=describe(error)) from error
+
     def address(self, name: Path) -> str:
         """See `Shelf`."""
         return os.fspath(self._folder / name)
@@ -147,6 +164,17 @@ class Distant:
 
     def remove(self, name: Path) -> None:
         """See `Shelf`."""
+        self._remote.remove(name.as_posix())
+
+    def move(self, name: Path, target: Path) -> None:
+        """See `Shelf`: no server has a way to do it that all others have."""
+        found = self._remote.file(name.as_posix())
+        if found is None:
+            raise InputError(self.address(name), expected="a file that can be read", found="nothing")
+        with tempfile.TemporaryDirectory(prefix="audiorestore-") as folder:
+            copy = Path(folder, "copy")
+            self._remote.fetch(found, copy)
+            self._remote.publish(copy, target.as_posix())
         self._remote.remove(name.as_posix())
 
     def address(self, name: Path) -> str:

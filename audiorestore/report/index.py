@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
@@ -9,13 +10,13 @@ from typing import Any
 from urllib.parse import quote_from_bytes
 
 from audiorestore.errors import printable
+from audiorestore.records.ledger import Row
 from audiorestore.records.record import Record
 from audiorestore.report import words
 from audiorestore.report.page import render, write_html
 
 # A browser sorts and searches so many rows without a wait; the rest is in the ledger.
 MOST_ROWS = 5000
-NAME = "index.report.html"
 _RANKS = ("failed", "refused", "warn", "pending", "running", "done")
 
 
@@ -42,16 +43,21 @@ class Entry:
     def of(cls, record: Record, name: str, link: str) -> Entry:
         """Return the entry of a record."""
         decision = record.review.decision if record.review else ""
-        refused = record.refused and decision != "accept"
         return cls(
             name,
-            "refused" if refused else "done",
+            "refused" if record.left_out else "done",
             link,
-            reason="; ".join(record.warnings),
+            reason="; ".join(filter(None, (*record.warnings, record.review.note if record.review else ""))),
             outcome=str(record.quality.get("outcome", "")),
             decision=decision,
             measures=record.measures,
         )
+
+    @classmethod
+    def of_row(cls, row: Row, decision: str, link: str) -> Entry:
+        """Return the entry of a row of a ledger."""
+        measures = json.loads(row.measures) if row.measures and row.status in ("done", "refused") else None
+        return cls(row.source, row.status, link, reason=row.error or "", decision=decision, measures=measures)
 
     @property
     def rank(self) -> int:

@@ -13,23 +13,10 @@ from audiorestore.audio.files import FileSource
 from audiorestore.audio.signal import Source
 from audiorestore.errors import InputError
 from audiorestore.records.record import Record, residual_path
-from audiorestore.report.page import DEFAULT_MEGABYTES, write_page
+from audiorestore.report.page import write_page
 from audiorestore.report.pictures import before_after
 from audiorestore.report.survey import survey
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """What is to be made of each recording.
-
-    Args:
-        page, picture: whether. megabytes: size that a page may have, in 10^6 bytes. force: replace whatever is there.
-    """
-
-    page: bool = True
-    picture: bool = False
-    megabytes: float = DEFAULT_MEGABYTES
-    force: bool = False
+from audiorestore.report.wanted import Wanted
 
 
 def make(record: Record, source: Path, result: Path, wanted: Wanted, *, page: Path, picture: Path) -> None:
@@ -49,16 +36,6 @@ def make(record: Record, source: Path, result: Path, wanted: Wanted, *, page: Pa
             before_after(seen, PurePath(record.source.path).name, picture, force=wanted.force)
         if wanted.page:
             write_page(record, before, after, seen, page, megabytes=wanted.megabytes, force=wanted.force)
-
-
-def draw(source: Path, result: Path, picture: Path, *, force: bool) -> None:
-    """Write the picture of a recording and its result, without a record.
-
-    Raises:
-        InputError: a version cannot be read. OutputError: the picture cannot be written.
-    """
-    with FileSource.open(source) as before, FileSource.open(result) as after:
-        before_after(survey(before, after), source.name, picture, force=force)
 
 
 @contextmanager

@@ -18,7 +18,6 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from audiorestore import __version__
-from audiorestore.audio.naming import PAGE_SUFFIX
 from audiorestore.audio.partfile import write_text
 from audiorestore.audio.signal import Source
 from audiorestore.damage.damage_map import Damage
@@ -33,7 +32,6 @@ from audiorestore.report.sound import Sound, sound_of
 from audiorestore.report.survey import LANES, Spectrogram, Survey, closer
 from audiorestore.report.windows import Window, windows
 
-DEFAULT_MEGABYTES = 40.0
 # By this a page of ours is known, and may be replaced.
 GENERATOR = "audiorestore"
 _HEAD_BYTES = 2048
@@ -43,6 +41,8 @@ _OVERVIEW_COLUMNS = 3200
 _CURVE_POINTS = 1200
 # Shorter recordings are drawn finely from end to end, longer ones in their windows.
 _FINE_SECONDS = 60.0
+# Fine pictures are left out where they would take more of a page than this: it is there to be heard.
+_PICTURES_SHARE = 0.5
 # What is lifted to be heard is lifted no more than this: it would be the noise of 16 bits.
 _MOST_LIFT_DB = 40.0
 _LISTED_VALUES = 6
@@ -56,10 +56,10 @@ class _Tile:
     spectrogram: Spectrogram
     pictures: tuple[bytes, bytes, bytes]
 
-
-def page_path(result: Path) -> Path:
-    """Return where the page of a result stands: beside it."""
-    return result.with_name(result.name + PAGE_SUFFIX)
+    @property
+    def size(self) -> float:
+        """Bytes of the page that it takes."""
+        return sum(len(picture) for picture in self.pictures) * 4 / 3
 
 
 def write_page(
@@ -69,7 +69,7 @@ def write_page(
     survey: Survey,
     path: Path,
     *,
-    megabytes: float = DEFAULT_MEGABYTES,
+    megabytes: float,
     force: bool = False,
 ) -> None:
     """Write the page of one recording; one of ours that is there is replaced.
@@ -85,8 +85,8 @@ def write_page(
     """
     worst = record.measures["change"].get("worst_deviation_seconds")
     found = windows(survey.removed_power, survey.seconds, worst_seconds=worst)
-    tiles = list(_tiles(before, after, survey, found))
-    drawn = sum(len(picture) for tile in tiles for picture in tile.pictures) * 4 / 3
+    tiles = list(_fitting(_tiles(before, after, survey, found), megabytes * 1e6 * _PICTURES_SHARE))
+    drawn = sum(tile.size for tile in tiles)
     sound = sound_of(before, after, found, megabytes * 1e6 - drawn - 200_000)
     blobs = _Blobs()
     data = {
@@ -196,6 +196,15 @@ def _tiles(before: Source, after: Source, survey: Survey, found: Sequence[Window
     for start, end in spans:
         stop = min(round(end * rate), n_samples)
         yield from _cut(2, closer(before, after, round(start * rate), stop), highest)
+
+
+def _fitting(tiles: Iterator[_Tile], room: float) -> Iterator[_Tile]:
+    """Yield those pictures that there is room for, the coarse ones first; the coarsest are needed."""
+    for tile in tiles:
+        room -= tile.size
+        if tile.level and room < 0:
+            return
+        yield tile
 
 
 def _cut(level: int, spectrogram: Spectrogram, highest_db: float) -> Iterator[_Tile]:

@@ -25,11 +25,11 @@ MARGIN_SECONDS = 0.1
 CLIP_SECONDS = 20.0
 # The whole recording is in FLAC if that takes no more than this share of the room; windows get no more, either.
 FULL_SHARE = 0.4
-WINDOWS_SHARE = 0.3
+WINDOWS_SHARE = 0.2
 # Opus is of no use for judging a restoration under the first, and wasted on a preview over the second.
 LEAST_KBPS, MOST_KBPS = 8.0, 40.0
 # Of the bit rate that would just fit: encoders do not keep theirs to the last bit.
-_CAREFUL = 0.85
+_CAREFUL = 0.9
 _BASE64 = 4 / 3
 
 

@@ -169,7 +169,8 @@ class _Pool:
     def __init__(self, count: int, n_bins: int, weights: FloatArray) -> None:
         self._count, self._weights = count, weights
         self._rest = np.zeros((0, n_bins))
-        self._columns: list[Levels] = []
+        # One piece of memory: many small arrays between large passing ones would hold on to the room of these.
+        self._columns = bytearray()
 
     def add(self, power: FloatArray) -> None:
         """Take in powers [n_frames, n_bins]."""
@@ -183,12 +184,11 @@ class _Pool:
         """Return the levels [ROWS, columns] of all that came."""
         if len(self._rest):
             self._append(self._rest.mean(axis=0, keepdims=True))
-        found = np.concatenate(self._columns, axis=1) if self._columns else np.zeros((ROWS, 0), np.uint8)
-        found = found[:, :columns]
+        found = np.frombuffer(self._columns, np.uint8).reshape(-1, ROWS).T[:, :columns]
         return np.pad(found, ((0, 0), (0, columns - found.shape[1])), mode="edge" if found.shape[1] else "constant")
 
     def _append(self, power: FloatArray) -> None:
-        self._columns.append(_quantised(self._weights @ power.T))
+        self._columns += _quantised(power @ self._weights.T).tobytes()
 
 
 def _rows_of_bins(n_bins: int, rate: int) -> FloatArray:

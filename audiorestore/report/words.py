@@ -74,7 +74,12 @@ OUTCOMES: Mapping[str, str] = {
     "not applicable": "not applicable",
 }
 
-DECISIONS: Mapping[str, str] = {"accept": "accepted", "reject": "rejected", "redo": "to be done again"}
+DECISIONS: Mapping[str, str] = {
+    "accept": "accepted",
+    "reject": "rejected",
+    "redo": "to be done again",
+    "redone": "done again",
+}
 
 
 def number(value: float | None, digits: int = 1) -> str:

@@ -1,0 +1,67 @@
+"""What people decided about results, and how a batch follows it: kept, left out, or made again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from audiorestore.audio.naming import QUARANTINE
+from audiorestore.records.ledger import Row
+from audiorestore.records.record import Record, page_path, picture_path, record_path, residual_path, sha256_of
+from audiorestore.records.review import Review
+from audiorestore.records.shelf import Shelf
+
+
+@dataclass(frozen=True)
+class Reviewed:
+    """A result that people have decided about; ``output`` is where it stands."""
+
+    output: Path
+    record: Record
+
+    @property
+    def decision(self) -> str:
+        """What holds for it; nothing, if it was made again as somebody wished."""
+        return self.record.review.decision if self.record.review else ""
+
+    def reviews_of_next(self) -> tuple[Review, ...]:
+        """Return what the record of a result says that takes the place of this one.
+
+        A wish is followed by it, and its strength holds for every later one. Other decisions are about this result.
+        """
+        latest = self.record.reviews[-1]
+        if latest.decision != "redo":
+            return ()
+        followed = latest.followed or datetime.now(UTC).isoformat(timespec="seconds")
+        return (*self.record.reviews[:-1], replace(latest, followed=followed))
+
+
+def find_reviewed(row: Row, shelf: Shelf, source: Path) -> Reviewed | None:
+    """Return the result of this very recording that people have decided about, in its place or in quarantine."""
+    for output in (Path(row.output), in_quarantine(row)):
+        record = shelf.record(output)
+        if record is not None and record.reviews and record.source.sha256 == sha256_of(source):
+            return Reviewed(output, record)
+    return None
+
+
+def in_quarantine(row: Row) -> Path:
+    """Return where the result of a row stands if it is left out."""
+    return Path(QUARANTINE, row.output)
+
+
+def is_whole(found: Reviewed, shelf: Shelf) -> bool:
+    """Tell whether a result still is what its record says."""
+    record = found.record
+    parts = [(found.output, record.result)]
+    if record.residual is not None:
+        parts.append((residual_path(found.output), record.residual))
+    return all(shelf.state(name) is not None and shelf.sha256(name) == state.sha256 for name, state in parts)
+
+
+def move(found: Reviewed, target: Path, shelf: Shelf) -> None:
+    """Bring a result and all that stands beside it to another place; the record last, by which the rest is found."""
+    for beside in (lambda result: result, residual_path, picture_path, page_path, record_path):
+        if shelf.state(beside(found.output)) is not None:
+            shelf.move(beside(found.output), beside(target))
