@@ -23,6 +23,7 @@ from audiorestore.audio.signal import AudioInfo, Source
 from audiorestore.audio.transient import is_transient
 from audiorestore.config import from_mapping, to_mapping
 from audiorestore.damage.damage_map import count_changed, map_damage
+from audiorestore.diagnosis.diagnose import diagnose
 from audiorestore.errors import AudioRestoreError, InputError, OutputError
 from audiorestore.models.checkpoint import load_checkpoint
 from audiorestore.quality.comparison import ComparisonMeter, compare
@@ -31,6 +32,7 @@ from audiorestore.quality.inspection import inspect
 from audiorestore.quality.loudness import measure_loudness
 from audiorestore.records.record import FileState, Record, Stage, file_state, machine, record_path, residual_path
 from audiorestore.records.review import Review
+from audiorestore.restoration.advice import Advice, advise
 from audiorestore.restoration.pipeline import (
     Plan,
     Progress,
@@ -66,6 +68,10 @@ class Job:
     quarantine: Path | None = None
     address: Callable[[Path], str] = os.fspath
     reviews: tuple[Review, ...] = ()
+
+    def place(self, record: Record) -> Path:
+        """Return where the result is of which this is the record: in its place, or in quarantine."""
+        return self.quarantine if record.refused and self.quarantine is not None else self.result
 
 
 def make_restorer(config: RestorationConfig, *, device: str = "auto") -> Restorer | None:
@@ -119,6 +125,10 @@ def run_job(
         make_folder(job.result.parent, like=job.source.parent)
         with PartFile(record_path(job.result), force=force):
             pass  # there must be room for the record, under its name too
+        asked, offered, advice = config, restorer, _advice(job, source, config)
+        if advice is not None:
+            config = advice.config
+            restorer = restorer if config.uses_network else None
         plan = analyse(source, config)
         mapped = looks.submit(map_damage, source, clipping=plan.clipping, hum=plan.hum, gaps=plan.gaps)
         finished = None
@@ -143,7 +153,8 @@ def run_job(
             source=_addressed(job, replace(before, audio_sha256=sounded.result())),
             result=_addressed(job, after),
             residual=None if job.residual is None else _addressed(job, _residual_state(job.residual)),
-            config=to_mapping(config),
+            config=to_mapping(asked),
+            advice={} if advice is None else _advised(advice, offered),
             stages=_stages(plan, replace(config, strength_db=written.strength_db), restorer),
             model=_model(restorer),
             machine=_machine(restorer),
@@ -163,6 +174,22 @@ def run_job(
         )
         record.write(record_path(job.result), force=force or job.result == job.quarantine, made=made)
     return record
+
+
+def _advice(job: Job, source: FileSource, config: RestorationConfig) -> Advice | None:
+    """Return what an inspection calls for, if the settings are to follow one."""
+    if not config.auto:
+        return None
+    try:
+        return advise(diagnose(source), config)
+    except ValueError as error:
+        raise InputError(job.source, expected="sound that can be measured", found=str(error)) from error
+
+
+def _advised(advice: Advice, offered: Restorer | None) -> dict[str, Any]:
+    """Return what a record says of an advice, and of the network that might have been used."""
+    steps = [asdict(step) for step in advice.steps]
+    return {"steps": steps, "left": list(advice.left), "network": _model(offered).get("sha256", "")}
 
 
 @contextmanager

@@ -69,7 +69,9 @@ def recipe_of_batch(archive: Archive, strength_db: float | None = None) -> Recip
 
 def _at(archive: Archive, strength_db: float | None) -> RestorationConfig:
     config = archive.config.restore
-    return config if strength_db is None else replace(config, strength_db=strength_db)
+    if strength_db is None:
+        return config
+    return replace(config, strength_db=strength_db, fixed=(*config.fixed, "strength_db"))
 
 
 class Worker:
@@ -154,7 +156,7 @@ class Worker:
         kept = None if again else self._find_kept(row, job, standing)
         reused = None if kept is None else self._reuse(kept, row, job, standing)
         record = reused or self._run_job(row.source, job, standing)
-        if (self._config.pictures or self._config.report) and not record.refused:
+        if self._config.pictures or self._config.report:
             self._draw(job, record, standing)
         self._desk.publish(row)
         done = self._desk.settled(row, Done.of(record), refused=record.refused)
@@ -241,11 +243,11 @@ class Worker:
         """Draw picture and page; one that fails is no reason to lose a restoration."""
         from audiorestore.report.making import make  # matplotlib, only where it is wanted
 
-        force = self._config.force or standing.replaceable
+        force = self._config.force or standing.replaceable or record.refused  # nothing else is in quarantine
         wanted = Wanted(page=self._config.report, picture=self._config.pictures, force=force)
-        page, picture = page_path(job.result), picture_path(job.result)
+        result = job.place(record)
         try:
-            make(record, job.source, job.result, wanted, page=page, picture=picture)
+            make(record, job.source, result, wanted, page=page_path(result), picture=picture_path(result))
         except Exception as error:
             self._report(f"{_reason(error, job.address(job.source))}; restored, but without picture or page")
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 # Options that stand for a setting: of the batch, and of what is done to each recording.
 _SETTINGS = ("device", "residual", "pictures", "report", "force", "recheck", "retry_refused", "settle_seconds")
-_RESTORE_SETTINGS = {"strength": "strength_db"}
+_RESTORE_SETTINGS = {"strength": "strength_db", "auto": "auto"}
 
 
 def add_options(parser: argparse.ArgumentParser, *, places_needed: bool = True) -> None:
@@ -34,6 +34,7 @@ def add_options(parser: argparse.ArgumentParser, *, places_needed: bool = True) 
         help="take a recording only after it has not changed for so long",
     )
     switch = argparse.BooleanOptionalAction
+    parser.add_argument("--auto", action=switch, help="inspect each recording first; do no more than that calls for")
     parser.add_argument("--residual", action=switch, help="also write what was removed")
     parser.add_argument("--pictures", action=switch, help="also draw spectrograms before and after")
     parser.add_argument("--report", action=switch, help="also write a page for each recording, and an index")
@@ -73,4 +74,7 @@ def with_options(settings: Mapping[str, Any], options: argparse.Namespace) -> di
     restore = {
         setting: value for name, setting in _RESTORE_SETTINGS.items() if (value := getattr(options, name)) is not None
     }
-    return {**settings, **given, "restore": {**(settings.get("restore") or {}), **restore}}
+    restore = {**(settings.get("restore") or {}), **restore}
+    if options.strength is not None and restore.get("auto"):
+        restore["fixed"] = [*(restore.get("fixed") or ()), "strength_db"]
+    return {**settings, **given, "restore": restore}

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import jsonschema
 import pytest
 import soundfile
 import torch
@@ -11,12 +12,14 @@ from typer.testing import CliRunner
 from audiorestore.cli.app import app
 from audiorestore.config import find_config, list_configs, load_config
 from audiorestore.diagnosis.finding import REPAIRS, Diagnosis, Finding, Kind
-from audiorestore.records.record import Record, record_path
+from audiorestore.records.record import Record, record_path, schema_path
+from audiorestore.replay import replay
 from audiorestore.restoration.advice import advise
 from audiorestore.restoration.pipeline import RestorationConfig
 from tests.conftest import noise
 
 DEFAULT = RestorationConfig()
+AUTO = RestorationConfig(auto=True)
 HISS = {"level_dbfs": -60.0, "snr_db": 40.0, "colour": "white", "slope_db_per_octave": 0.0}
 DETAILS = {"hiss": HISS, "clicks": {"count": 5, "per_minute": 3.0}, "dead channel": {"level_dbfs": -99.0}}
 
@@ -27,13 +30,13 @@ def diagnosis(*found: tuple[Kind, float, float]) -> Diagnosis:
 
 
 def test_nothing_found_is_nothing_done() -> None:
-    advice = advise(diagnosis(), DEFAULT)
+    advice = advise(diagnosis(), AUTO)
     assert not any(step.on for step in advice.steps)
     assert not any(getattr(advice.config, stage) for stage in REPAIRS)
 
 
 def test_only_what_was_found_is_repaired_in_the_order_of_the_pipeline() -> None:
-    advice = advise(diagnosis(("clicks", 0.9, 0.5)), DEFAULT)
+    advice = advise(diagnosis(("clicks", 0.9, 0.5)), AUTO)
     assert [(step.stage, step.on) for step in advice.steps] == [
         *((stage, stage == "denoise") for stage in REPAIRS),
         ("limit", True),
@@ -43,29 +46,29 @@ def test_only_what_was_found_is_repaired_in_the_order_of_the_pipeline() -> None:
 
 
 def test_a_doubt_is_no_reason() -> None:
-    assert not advise(diagnosis(("clicks", 0.4, 0.9)), DEFAULT).config.denoise
+    assert not advise(diagnosis(("clicks", 0.4, 0.9)), AUTO).config.denoise
 
 
 @pytest.mark.parametrize(("severity", "strength"), [(0.1, 12.0), (0.5, 24.0), (0.9, 40.0)])
 def test_the_strength_follows_the_hiss(severity: float, strength: float) -> None:
-    assert advise(diagnosis(("hiss", 0.9, severity)), DEFAULT).config.strength_db == strength
+    assert advise(diagnosis(("hiss", 0.9, severity)), AUTO).config.strength_db == strength
 
 
 def test_what_is_rebuilt_is_rebuilt_wholly() -> None:
-    advice = advise(diagnosis(("hiss", 0.9, 0.1), ("clicks", 0.9, 0.1)), DEFAULT)
+    advice = advise(diagnosis(("hiss", 0.9, 0.1), ("clicks", 0.9, 0.1)), AUTO)
     assert advice.config.strength_db == DEFAULT.strength_db
 
 
 def test_what_a_person_set_stays() -> None:
     found = diagnosis(("hiss", 0.9, 0.1))
-    kept = advise(found, RestorationConfig(strength_db=30, denoise=False), fixed={"strength_db", "denoise"})
+    kept = advise(found, RestorationConfig(strength_db=30, denoise=False, auto=True, fixed=("strength_db", "denoise")))
     assert (kept.config.strength_db, kept.config.denoise) == (30, False)
     assert "switched off, though found: slight hiss" in kept.steps[3].why
-    assert advise(diagnosis(), DEFAULT, fixed={"denoise"}).config.denoise
+    assert advise(diagnosis(), RestorationConfig(auto=True, fixed=("denoise",))).config.denoise
 
 
 def test_without_auto_the_settings_stay() -> None:
-    advice = advise(diagnosis(), DEFAULT, auto=False)
+    advice = advise(diagnosis(), DEFAULT)
     assert advice.config == DEFAULT
     assert [step.stage for step in advice.steps if step.on] == ["denoise", "limit"]
 
@@ -104,7 +107,13 @@ def test_auto_does_what_the_plan_says(recording: Path, tmp_path: Path) -> None:
     assert done.exit_code == 0
     record = Record.read(record_path(out / "tape.wav"))
     assert [stage.name for stage in record.stages if stage.applied] == ["degap", "limit"]
-    assert record.config["denoise"] is False
+    assert record.config["auto"] is True
+    assert record.config["denoise"] is True
+    assert [step["stage"] for step in record.advice["steps"] if step["on"]] == ["degap", "limit"]
+    jsonschema.Draft202012Validator(json.loads(schema_path().read_text())).validate(
+        json.loads(record_path(out / "tape.wav").read_text())
+    )
+    assert replay(record_path(out / "tape.wav")).same
 
 
 def test_a_stage_switched_off_by_name_stays_off(recording: Path, tmp_path: Path) -> None:

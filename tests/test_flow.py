@@ -35,7 +35,7 @@ from flows.one_file import is_transient
 from flows.outcome import BatchResult, Summary
 from flows.settings import Archive, BatchConfig, default_config
 from flows.work import Pace, batches
-from tests.conftest import noise
+from tests.conftest import noise, tone
 
 prepare()
 
@@ -97,6 +97,27 @@ def stamps(folder: Path) -> dict[str, tuple[int, int]]:
 def rows(archive: Archive) -> list[Row]:
     with Ledger(archive.destination) as ledger:
         return ledger.rows()
+
+
+@pytest.mark.parametrize("lost", [False, True], ids=["", "lost ledger"])
+def test_with_auto_each_file_follows_its_inspection_and_a_second_run_does_nothing(archive: Archive, lost: bool) -> None:
+    clean = tone(1.0, rate=16_000, level=0.2)[0].numpy()
+    soundfile.write(archive.source / "a" / "0.wav", clean, 16_000, "PCM_16")
+    auto = configured(archive, restore=replace(archive.config.restore, auto=True))
+    assert run(auto).done == 6
+    records = [Record.read(path) for path in archive.destination.rglob("*.restoration.json")]
+    for record in records:
+        asked = {step["stage"] for step in record.advice["steps"] if step["on"]}
+        assert {stage.name for stage in record.stages if stage.applied} - {"limit"} <= asked
+        assert record.config["auto"]
+    assert not all(record.model for record in records)  # nothing was found for the network
+    if lost:
+        for path in (archive.destination / ".audiorestore").iterdir():
+            path.unlink()
+    before = stamps(archive.destination)
+    summary = run(auto)
+    assert (summary.unchanged, summary.adopted) == ((0, 6) if lost else (6, 0))
+    assert stamps(archive.destination) == before
 
 
 def test_folders_and_names_are_kept_and_sources_left_alone(archive):

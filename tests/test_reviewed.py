@@ -117,14 +117,17 @@ def test_decisions_survive_the_ledger(archive: Archive, lose: bool) -> None:
 
 def test_a_refused_result_that_is_accepted_gets_its_place(archive: Archive) -> None:
     limits = {"noise_removed_db": Limit(fail=-200.0)}
-    strict = configured(archive, restore=replace(archive.config.restore, quality=QcPlan("strict", limits)))
+    strict = configured(archive, restore=replace(archive.config.restore, quality=QcPlan("strict", limits)), report=True)
     assert run(strict).refused == 6
+    assert page_path(strict.destination / QUARANTINE / NAME).is_file()
     refused = decide(strict, "accept", quarantined=True)
     content = refused.read_bytes()
     summary = run(strict)
     assert (summary.refused, summary.adopted) == (5, 1)
     assert (strict.destination / NAME).read_bytes() == content
+    assert page_path(strict.destination / NAME).is_file()
     assert not refused.exists()
+    assert not page_path(refused).exists()
     assert status(strict) == "done"
     assert run(strict).unchanged == 1
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -25,41 +23,8 @@ logger = logging.getLogger(__name__)
 COLUMNS = ("file", "stage", "done", "what", "why")
 
 
-@dataclass(frozen=True)
-class Adviser:
-    """Settings for each recording.
-
-    Args:
-        config: those asked for. fixed: names of those given on the command line, which stay.
-        auto: whether the others follow what an inspection finds.
-    """
-
-    config: RestorationConfig
-    fixed: frozenset[str]
-    auto: bool
-
-    def settings(self, source: Path) -> RestorationConfig:
-        """Return what a recording is restored with.
-
-        Raises:
-            InputError: it cannot be read.
-        """
-        return self.advice(source).config if self.auto else self.config
-
-    def advice(self, source: Path) -> Advice:
-        """Return what will be done to a recording, and why.
-
-        Raises:
-            InputError: it cannot be read.
-        """
-        from audiorestore.cli.inspect import diagnose_file
-        from audiorestore.restoration.advice import advise
-
-        return advise(diagnose_file(source, None), self.config, fixed=self.fixed, auto=self.auto)
-
-
 def show_plans(
-    adviser: Adviser,
+    config: RestorationConfig,
     recordings: Sequence[tuple[str, AbstractContextManager[Job]]],
     failed: Sequence[tuple[str, str]],
     *,
@@ -68,13 +33,17 @@ def show_plans(
     """Print what would be done to each recording, and why some cannot be used; nothing is written.
 
     Args:
+        config: settings that would be used.
         recordings: name of each, and what brings it here. failed: name of each, and the reason.
     """
+    from audiorestore.cli.inspect import diagnose_file
+    from audiorestore.restoration.advice import advise
+
     plans: list[tuple[str, Advice | None, str]] = [(name, None, error) for name, error in failed]
     for name, at_hand in recordings:
         try:
             with at_hand as job:
-                plans.append((name, adviser.advice(job.source), ""))
+                plans.append((name, advise(diagnose_file(job.source, None), config), ""))
         except AudioRestoreError as error:
             logger.debug("%s", name, exc_info=True)
             plans.append((name, None, reason(error, name)))

@@ -7,9 +7,9 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
@@ -28,7 +28,7 @@ from audiorestore.cli.console import (
 from audiorestore.cli.exits import ExitCode
 from audiorestore.cli.options import DeviceOption, ForceOption, JsonOption, QuietOption
 from audiorestore.cli.package import BagInfoOption, PackageOption, ProfileOption, packaging
-from audiorestore.cli.plan import Adviser, show_plans
+from audiorestore.cli.plan import show_plans
 from audiorestore.config import find_config, from_mapping, load_config, read_yaml, to_mapping
 from audiorestore.errors import AudioRestoreError, ConfigError, InputError, printable
 
@@ -129,6 +129,7 @@ def restore(
     from audiorestore.distant import at_hand
     from audiorestore.jobs import make_restorer
     from audiorestore.report.wanted import Wanted
+    from audiorestore.restoration.pipeline import Decided
 
     if package is not None and is_url(out):
         raise ConfigError("package: expected a path for --output (audiorestore package takes URLs), found a URL")
@@ -143,14 +144,16 @@ def restore(
         "quality": None if quality is None else read_yaml(find_config("qc", quality)),
     }
     given = {name: value for name, value in options.items() if value is not None}
-    settings = _settings(config, given)
-    adviser = Adviser(settings, frozenset(given), auto=auto)
+    settings = _settings(config, {**given, "auto": True} if auto else given)
+    if settings.auto:
+        chosen = tuple(name for name in get_args(Decided) if name in given and name not in settings.fixed)
+        settings = replace(settings, fixed=settings.fixed + chosen)
     wanted = Wanted(page=report, picture=pictures, force=force) if report or pictures else None
     with tempfile.TemporaryDirectory(prefix="audiorestore-") as here:
         tasks, outcomes = _plan(sources, out, Path(here), residual=residual)
         if plan:
             near = [(task.name, at_hand(task.job, origin=task.origin, target=None, force=True)) for task in tasks]
-            show_plans(adviser, near, [(item.source, item.reason) for item in outcomes], as_json=as_json)
+            show_plans(settings, near, [(item.source, item.reason) for item in outcomes], as_json=as_json)
             return
         pack = packaging(package, profile, bag_info or [], Path(out), force=force)
         restorer = make_restorer(settings, device=device)
@@ -158,7 +161,7 @@ def restore(
         try:
             with _display(tasks, quiet=quiet) as display:
                 for task in tasks:
-                    outcome = _restore(task, adviser, restorer, display, wanted, force=force)
+                    outcome = _restore(task, settings, restorer, display, wanted, force=force)
                     outcomes.append(outcome)
                     display.finish(outcome, task.size)
         finally:  # also when interrupted: what is done is done
@@ -286,7 +289,7 @@ def _place(out: str, *, single: bool) -> tuple[str, str]:
 
 def _restore(
     task: _Task,
-    adviser: Adviser,
+    settings: RestorationConfig,
     restorer: Restorer | None,
     display: _Display,
     wanted: Wanted | None,
@@ -299,9 +302,7 @@ def _restore(
 
     try:
         with at_hand(task.job, origin=task.origin, target=task.target, force=force) as job:
-            settings = adviser.settings(job.source)
-            network = restorer if settings.denoise and settings.strength_db > 0 else None
-            record = run_job(job, settings, network, force=force, progress=display.start(task, job.source))
+            record = run_job(job, settings, restorer, force=force, progress=display.start(task, job.source))
             undrawn = "" if wanted is None else _draw(job, record, wanted)
     except Exception as error:
         logger.debug("%s", task.name, exc_info=True)
@@ -314,7 +315,7 @@ def _draw(job: Job, record: Record, wanted: Wanted) -> str:
     from audiorestore.records.record import page_path, picture_path
     from audiorestore.report.making import make
 
-    result = job.quarantine if record.refused and job.quarantine is not None else job.result
+    result = job.place(record)
     try:
         make(record, job.source, result, wanted, page=page_path(result), picture=picture_path(result))
     except Exception as error:

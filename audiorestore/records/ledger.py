@@ -373,7 +373,8 @@ def recipe(config: Mapping[str, Any], *, model: str, residual: bool) -> Recipe:
 
 def recipe_of(record: Record) -> Recipe:
     """Return the recipe that a result was made with."""
-    return recipe(record.config, model=record.model.get("sha256", ""), residual=record.residual is not None)
+    model = record.model.get("sha256") or record.advice.get("network", "")
+    return recipe(record.config, model=model, residual=record.residual is not None)
 
 
 class Ledger:

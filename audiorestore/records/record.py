@@ -70,6 +70,8 @@ class Record:
     Args:
         role: a result is always a derivative, never a preservation master.
         config: settings of the run. stages: what they came to on this file.
+        advice: where the settings followed an inspection: ``steps``, each stage with what it was to do and why, and
+            ``left``, what was found and no stage repairs; ``network``, the SHA-256 of the checkpoint at hand.
         model: name, sha256 and step of the checkpoint; empty if no network was used.
         machine: see `machine`.
         measures: ``before``, ``after`` and ``change`` (see ``quality/inspection.py``).
@@ -96,6 +98,7 @@ class Record:
     residual: FileState | None = None
     damage: DamageMap = field(default_factory=DamageMap)
     quality: dict[str, Any] = field(default_factory=dict)
+    advice: dict[str, Any] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     reviews: tuple[Review, ...] = ()
     role: str = "derivative, restored"

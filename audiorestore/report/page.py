@@ -245,6 +245,7 @@ def _curve(survey: Survey) -> list[float]:
 
 def _context(record: Record, survey: Survey, sound: Sound, found: Sequence[Window]) -> dict[str, Any]:
     change = record.measures["change"]
+    reasons = {step["stage"]: step["why"] for step in record.advice.get("steps", ())}
     return {
         "title": printable(PurePath(record.source.path).name),
         "record": record,
@@ -261,7 +262,8 @@ def _context(record: Record, survey: Survey, sound: Sound, found: Sequence[Windo
         "findings": record.quality.get("findings", ()),
         "windows": [_listed(window, record) for window in found],
         "kinds": _kinds(record),
-        "stages": [(stage, _parameters(stage.parameters)) for stage in record.stages],
+        "stages": [(stage, _parameters(stage.parameters), reasons.get(stage.name, "")) for stage in record.stages],
+        "left": record.advice.get("left", ()),
         "shell_name": shlex.quote(printable(PurePath(record.result.path).name)),
     }
 

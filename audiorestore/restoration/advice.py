@@ -6,7 +6,7 @@ slight hiss is not worth the risk of 40 dB. What a person has set stays as it is
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from audiorestore.diagnosis.finding import REPAIRS, Diagnosis, Finding, Kind, Repair
@@ -59,16 +59,14 @@ class Advice:
     left: tuple[str, ...]
 
 
-def advise(
-    diagnosis: Diagnosis, config: RestorationConfig, *, fixed: Collection[str] = (), auto: bool = True
-) -> Advice:
+def advise(diagnosis: Diagnosis, config: RestorationConfig) -> Advice:
     """Return what to do about what was found.
 
     Args:
         config: the most that may be done: a stage that it switches off stays off, and its strength is the highest.
-        fixed: names of settings that a person has chosen, and that stay.
-        auto: without it the settings stay as they are; the plan says what they come to.
+            Without its ``auto`` it stays as it is, and the plan says what it comes to.
     """
+    auto, fixed = config.auto, config.fixed
     sure = [finding for finding in diagnosis.findings if finding.confidence >= LEAST_CONFIDENCE]
     steps = []
     chosen: dict[str, bool] = {}

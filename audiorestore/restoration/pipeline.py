@@ -32,6 +32,7 @@ from audiorestore.restoration.resume import KeptChunks
 from audiorestore.spectral.dsp import LevelMeter
 
 Overflow = Literal["clip", "float", "attenuate"]
+Decided = Literal["degap", "declip", "dehum", "denoise", "strength_db"]
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,8 @@ class RestorationConfig:
         model: a shipped model's name, or a checkpoint folder.
         strength_db: the most by which anything is reduced; 0 leaves every sample as it is.
         degap, declip, dehum, denoise: switch a stage off.
+        auto: inspect each recording first, and do no more than what was found calls for (`restoration.advice`).
+        fixed: names of settings that ``auto`` leaves as they are.
         overflow: what happens if restored peaks exceed full scale of an integer format: ``clip`` them (counted and
             reported), write ``float`` instead, or ``attenuate`` the whole recording by just as much as it takes.
         chunks: how the network is fed.
@@ -54,6 +57,8 @@ class RestorationConfig:
     declip: bool = True
     dehum: bool = True
     denoise: bool = True
+    auto: bool = False
+    fixed: tuple[Decided, ...] = ()
     overflow: Overflow = "clip"
     chunks: ChunkConfig = field(default_factory=ChunkConfig)
     quality: QcPlan = field(default_factory=QcPlan)
