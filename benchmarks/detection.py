@@ -33,7 +33,7 @@ from audiorestore.audio.signal import Audio
 from audiorestore.audio.storage import scan
 from audiorestore.damage.base import Setting, Simulated
 from audiorestore.damage.effects import EFFECTS, Effect
-from audiorestore.diagnosis.anomaly import AnomalyScorer
+from audiorestore.diagnosis.anomaly import SHIPPED, AnomalyScorer
 from audiorestore.diagnosis.diagnose import diagnose
 from audiorestore.diagnosis.finding import KINDS, Kind
 from audiorestore.models.checkpoint import load_checkpoint
@@ -85,12 +85,14 @@ def main() -> None:
     parser.add_argument("pairs", type=Path, metavar="PAIRS_CSV")
     parser.add_argument("--clean", type=Path, metavar="FOLDER", help="more undamaged recordings")
     parser.add_argument("--every", type=int, default=1, metavar="N", help="only every so many-th of them")
-    parser.add_argument("--model", metavar="CHECKPOINT", help="autoencoder with a calibration, for the anomaly score")
+    parser.add_argument(
+        "--model", default=SHIPPED, metavar="CHECKPOINT", help="for the learned score (default: shipped)"
+    )
     parser.add_argument("--least", type=float, default=0.5, help="least confidence that counts (default: 0.5)")
     parser.add_argument("--json", type=Path, metavar="OUT", help="write all findings to a file")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    scorer = AnomalyScorer(load_checkpoint(options.model)) if options.model else None
+    scorer = AnomalyScorer(load_checkpoint(options.model))
     results = []
     for case in cases(options.pairs, options.clean, options.every):
         results.append(found := look(case, scorer))
@@ -101,7 +103,7 @@ def main() -> None:
     print(undamaged(results, options.least))
 
 
-def look(case: Case, scorer: AnomalyScorer | None) -> Found:
+def look(case: Case, scorer: AnomalyScorer) -> Found:
     diagnosis = diagnose(case.sound, scorer)
     confidence: dict[Kind, float] = defaultdict(float)
     for finding in diagnosis.findings:
@@ -201,7 +203,10 @@ def drum_machine(rng: np.random.Generator, rate: int) -> FloatArray:
 
 
 def damages(results: Sequence[Found], least: float) -> str:
-    lines = ["| damage | files | recall | precision | also reported in them |", "| --- | --- | --- | --- | --- |"]
+    lines = [
+        "| damage | files | recall | precision | foreign by the learned score | also reported in them |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
     for group in dict.fromkeys(found.group for found in results if found.expected):
         mine = [found for found in results if found.group == group]
         wanted = mine[0].expected
@@ -211,10 +216,12 @@ def damages(results: Sequence[Found], least: float) -> str:
             for found in results
             if not set(wanted) & {*found.expected, *found.allowed} and not found.group.endswith("(made)")
         )
-        extra = Counter(kind for found in mine for kind in KINDS if kind not in wanted and has(found, (kind,), least))
-        others = ", ".join(f"{kind} {count}" for kind, count in extra.most_common()) or "nothing"
+        foreign = sum(has(found, ("anomaly",), least) for found in mine) / len(mine)
+        others = [kind for kind in KINDS if kind not in (*wanted, "anomaly")]
+        extra = Counter(kind for found in mine for kind in others if has(found, (kind,), least))
+        said = ", ".join(f"{kind} {count}" for kind, count in extra.most_common()) or "nothing"
         precision = f"{hits / (hits + wrong):.2f}" if hits + wrong else "-"
-        lines.append(f"| {group} | {len(mine)} | {hits / len(mine):.2f} | {precision} | {others} |")
+        lines.append(f"| {group} | {len(mine)} | {hits / len(mine):.2f} | {precision} | {foreign:.2f} | {said} |")
     return "\n".join(lines)
 
 

@@ -17,7 +17,7 @@ DIAGNOSIS = Diagnosis(
     ),
     unknown=(Unknown("print-through", "no pauses"),),
     measures={"snr_db": None},
-    anomaly=AnomalyTrack("autoencoder", 0.5, (0.0, 1000.0), ((1.5,), (None,))),
+    anomaly=AnomalyTrack("small", 0.5, (0.0, 1000.0), ((1.5,), (None,))),
 )
 
 

@@ -20,7 +20,6 @@ CONFIGS: list[NetworkConfig] = [
     TINY,
     UNetConfig(**SMALL),
     ConvolutionalConfig(**SMALL, latent=8),
-    ConvolutionalConfig(**SMALL, latent=8, phase="given"),
 ]
 
 

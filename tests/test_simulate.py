@@ -181,9 +181,8 @@ def test_every_shipped_recipe_can_be_read() -> None:
     assert {"default", *CARRIERS, *ALONE} <= set(names)
     assert all(shipped(name).chains for name in names)
     used = {stage.kind for chain in shipped().chains for stage in chain.stages}
-    # A network is never shown a constant offset (`LevelMeter.offsets`), so it has nothing to learn about one; holes are
-    # for autoencoders (masked).
-    assert used == set(EFFECTS) - {"offset", "holes"}
+    # A network is never shown a constant offset (`LevelMeter.offsets`), so it has nothing to learn about one.
+    assert used == set(EFFECTS) - {"offset"}
 
 
 @pytest.mark.parametrize(

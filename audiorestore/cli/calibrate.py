@@ -1,4 +1,4 @@
-"""``audiorestore calibrate``: teach an autoencoder's checkpoint what errors clean sound has."""
+"""``audiorestore calibrate``: teach a checkpoint what errors clean sound has."""
 
 from __future__ import annotations
 

@@ -416,31 +416,6 @@ class Offset(Effect):
 
 
 @dataclass(frozen=True)
-class Holes(Change):
-    """Patches missing from the spectrum, as noise gates and codecs leave them.
-
-    Args:
-        share: of time and octaves, all patches together (they may overlap).
-        length_ms, octaves: median size of a patch.
-    """
-
-    share: float = drawn(0.02, 0.15, 0.5)
-    length_ms: float = drawn_log(30, 120, 500)
-    octaves: float = drawn_log(0.2, 0.8, 3)
-
-    def change(self, sound: Tensor, setting: Setting) -> Tensor:
-        """Return the sound without the patches."""
-        return filters.with_holes(
-            sound,
-            setting.sample_rate,
-            setting.generator(),
-            share=self.share,
-            seconds=self.length_ms / 1000,
-            octaves=self.octaves,
-        )
-
-
-@dataclass(frozen=True)
 class Codec(Change):
     """A lossy codec, there and back."""
 
@@ -507,7 +482,6 @@ EFFECTS: dict[str, type[Effect]] = {
     "resonances": Resonances,
     "quantisation": Quantisation,
     "offset": Offset,
-    "holes": Holes,
     "codec": Codec,
     "wow": Wow,
 }

@@ -12,18 +12,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
-import numpy as np
 import scipy.fft
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from audiorestore.spectral.stft import Stft, StftConfig
-
 MARGIN_SECONDS = 0.05
 HALF_TAPS = 8
 PHASES = 2048
-HOLE_FRAME_SECONDS = 0.04
 
 
 @dataclass(frozen=True)
@@ -176,27 +172,3 @@ def _sinc_table() -> Tensor:
     window = torch.cos(distance * (math.pi / 2 / HALF_TAPS)) ** 2
     weights = torch.sinc(distance) * window
     return (weights / weights.sum(dim=0)).float()
-
-
-def with_holes(
-    sound: Tensor, sample_rate: int, rng: np.random.Generator, *, share: float, seconds: float, octaves: float
-) -> Tensor:
-    """Return a sound [C, T] without some patches of its spectrum, the same in all channels.
-
-    Args:
-        share: of time and octaves, all patches together. seconds, octaves: median size of a patch.
-    """
-    hop = 2 ** round(math.log2(HOLE_FRAME_SECONDS / 2 * sample_rate))
-    stft = Stft(StftConfig(2 * hop, hop)).to(sound.device)
-    spec = stft(sound)
-    n_frames, n_bins = spec.shape[-2:]
-    highest = math.log2(n_bins)  # octaves above the first bin
-    kept = np.ones((n_frames, n_bins), dtype=np.float32)
-    frames = seconds * sample_rate / hop
-    for _ in range(max(round(share * n_frames * highest / (frames * octaves)), 1)):
-        length, width = frames * np.exp(rng.uniform(-0.7, 0.7)), octaves * np.exp(rng.uniform(-0.7, 0.7))
-        time, place = rng.uniform(0, n_frames), rng.uniform(0, highest)
-        rows = slice(max(round(time - length / 2), 0), max(round(time + length / 2), round(time - length / 2) + 1))
-        columns = slice(round(2 ** (place - width / 2)), round(2 ** (place + width / 2)) + 1)
-        kept[rows, columns] = 0
-    return stft.inverse(spec * torch.from_numpy(kept).to(sound), n_samples=sound.shape[-1])

@@ -1,8 +1,8 @@
-"""How foreign a recording sounds to an autoencoder that learned clean sound.
+"""How foreign a recording sounds to a denoising autoencoder, which gives back clean sound alone.
 
-What clean sound never looks like does not fit through the bottleneck, so the error of the reconstruction is the signal.
-But the error also grows with the level and differs from band to band: it is compared with that of clean sound of the
-same level in the same band. Those figures, the calibration, stand in the checkpoint.
+What it does not give back is the error of the reconstruction, and that is the signal. But the error also grows with
+the level and differs from band to band: it is compared with that of clean sound of the same level in the same band.
+Those figures, the calibration, stand in the checkpoint.
 """
 
 from __future__ import annotations
@@ -22,16 +22,15 @@ from audiorestore.audio.signal import Source, blocks, read_padded
 from audiorestore.config import from_mapping, to_mapping
 from audiorestore.diagnosis.finding import AnomalyTrack
 from audiorestore.errors import CheckpointError, ConfigError
-from audiorestore.models.base import COMPRESSION, Denoiser, features_of
+from audiorestore.models.base import COMPRESSION, Denoiser
 from audiorestore.models.checkpoint import Checkpoint
 from audiorestore.models.inference import MODEL_LEVEL, native_ratio
 from audiorestore.spectral.dsp import LevelMeter, resample
-from audiorestore.spectral.stft import compress
 
 Array: TypeAlias = npt.NDArray[np.float64]
 
-SHIPPED = "autoencoder"
-"""Name of the checkpoint that ships with the program."""
+SHIPPED = "small"
+"""Name of the shipped checkpoint that scores: whatever is foreign the small network sees as the large one does."""
 EDGES_HZ = (0.0, 150.0, 400.0, 1000.0, 2000.0, 4000.0, 8000.0, 12000.0, 20000.0)
 STEP_SECONDS = 0.5
 CHUNK_STEPS = 32
@@ -130,7 +129,7 @@ def calibrated(checkpoint: Checkpoint, clean: Iterable[Source]) -> Checkpoint:
 
 
 class AnomalyScorer:
-    """An autoencoder ready to score recordings."""
+    """A denoising autoencoder ready to score recordings."""
 
     def __init__(self, checkpoint: Checkpoint) -> None:
         self._checkpoint = checkpoint
@@ -187,10 +186,9 @@ class AnomalyScorer:
         ratio = native_ratio(sample_rate, self._checkpoint.sample_rate)
         native = resample(samples, source_rate=ratio.denominator, target_rate=ratio.numerator)
         with torch.inference_mode():
-            spec = compress(self._network.stft(native)[..., :-1], power=COMPRESSION)
-            decoded = self._network.denoise(features_of(spec), spec)
-            magnitude = spec.abs()[:, inside]
-            error = (decoded.abs()[:, inside] - magnitude).abs()
+            before, after = (self._network.stft(sound)[:, inside, :-1] for sound in (native, self._network(native)))
+            magnitude = before.abs() ** COMPRESSION
+            error = (after - before).abs() ** COMPRESSION
         n_bins = magnitude.shape[-1]
         bin_hz = sample_rate * float(ratio) / 2 / n_bins
         places = [min(round(hertz / bin_hz), n_bins) for hertz in EDGES_HZ]

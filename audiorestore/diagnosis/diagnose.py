@@ -83,4 +83,4 @@ def _untold(source: Source, *, has_hum: bool, scored: bool) -> Iterator[Unknown]
     if source.sample_rate <= 2 * steady.WALLS_HZ[0]:
         yield Unknown("lossy capture", f"nothing is recorded above {source.sample_rate / 2:g} Hz")
     if not scored:
-        yield Unknown("anomaly", "no autoencoder with a calibration")
+        yield Unknown("anomaly", "no network with a calibration")

@@ -32,7 +32,7 @@ MOST_POSITIONS = 500
 # ---- clipping
 NEAR_SECONDS = 1.0  # clipped peaks within this are one finding
 # ---- foreign sound
-FOREIGN = 3.0
+FOREIGN = 5.0
 FOREIGN_STEPS = 2
 
 
@@ -162,7 +162,7 @@ def dropouts(mapped: DamageMap, sample_rate: int) -> Iterator[Finding]:
 
 
 def foreign(track: AnomalyTrack, sample_rate: int, n_samples: int) -> Iterator[Finding]:
-    """Yield stretches in which a recording is foreign to the autoencoder: the mean of its two worst bands is high."""
+    """Yield stretches in which a recording is foreign to the network: the mean of its two worst bands is high."""
     scores = np.array([[-np.inf if z is None else z for z in row] for row in track.scores], float)
     if not len(scores):
         return
@@ -177,5 +177,5 @@ def foreign(track: AnomalyTrack, sample_rate: int, n_samples: int) -> Iterator[F
         z = float(worst[first:last].mean())
         details = {"z": round(z, 2), "low_hz": track.edges_hz[band], "high_hz": track.edges_hz[band + 1]}
         start, end = (min(round(step * track.seconds * sample_rate), n_samples) for step in (first, last))
-        confidence = min(0.3 + (z - FOREIGN) / 10, 0.9)
+        confidence = min(0.5 + (z - FOREIGN) / 10, 0.9)
         yield Finding("anomaly", start, end, None, round(confidence, 3), round(min(z / 12, 1.0), 3), details)

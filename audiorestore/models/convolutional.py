@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -11,8 +11,6 @@ from torch import Tensor, nn
 from audiorestore.models.base import Denoiser
 from audiorestore.models.layers import Down, Entrance, Up, bins_of, decoder_of, encoder_of, within
 from audiorestore.spectral.stft import StftConfig
-
-_SILENT = 1e-3  # compressed magnitude under which a bin has no phase to give
 
 
 @dataclass(frozen=True)
@@ -22,8 +20,6 @@ class ConvolutionalConfig:
     Args:
         latent: numbers that remain of each frame in the bottleneck.
         head_channels: channels at full frequency resolution before the output layer.
-        phase: ``decoded`` from the code, too, or ``given``: taken over from the input. Phases are as good as random to
-            a bottleneck, so what remains of the error when they are given is that of the magnitudes.
     """
 
     stft: StftConfig = StftConfig()
@@ -32,7 +28,6 @@ class ConvolutionalConfig:
     strides: tuple[int, ...] = (4, 4, 2)
     head_channels: int = 16
     latent: int = 256
-    phase: Literal["decoded", "given"] = "decoded"
 
     def __post_init__(self) -> None:
         bins_of(self)
@@ -41,9 +36,7 @@ class ConvolutionalConfig:
 class ConvolutionalDenoiser(Denoiser):
     """Encoder, a bottleneck of ``latent`` numbers a frame, decoder; the output is made from the code alone.
 
-    What clean sound never looks like does not fit through the bottleneck, so the distance between input
-    and output marks what is foreign in a recording (anomaly detection by reconstruction error). As a
-    denoiser it is the plain baseline: it cannot return fine detail, the networks with skips can.
+    As a denoiser it is the plain baseline: it cannot return fine detail, the networks with skips can.
     """
 
     kind: ClassVar[str] = "convolutional"
@@ -56,7 +49,7 @@ class ConvolutionalDenoiser(Denoiser):
         self.squeeze = nn.Linear(config.channels[-1] * self.positions, config.latent)
         self.spread = nn.Linear(config.latent, config.channels[-1] * self.positions)
         self.decoder = nn.Sequential(*decoder_of(config))
-        self.head = nn.Conv2d(config.head_channels, 2 if config.phase == "decoded" else 1, 3, padding=1)
+        self.head = nn.Conv2d(config.head_channels, 2, 3, padding=1)
 
     def encode(self, features: Tensor) -> Tensor:
         """Return the code, [B, N, latent]."""
@@ -77,6 +70,4 @@ class ConvolutionalDenoiser(Denoiser):
             assert isinstance(up, Up)
             maps = up(maps, None, inside)
         decoded = self.head(within(maps, inside)).float()
-        if self.config.phase == "given":
-            return spec * (nn.functional.softplus(decoded[:, 0]) / spec.abs().clamp_min(_SILENT))
         return torch.complex(*decoded.unbind(1))
