@@ -293,7 +293,7 @@ def test_a_terminal_sees_a_bar_and_a_pipe_a_line(tmp_path: Path, tape: Path, mon
     assert "1/1 tape.wav: done" in piped.stderr
     assert run("restore", tape, "-o", tmp_path / "2", "--no-denoise", "--quiet").stderr.count("\n") == 1
     terminal = Console(file=io.StringIO(), force_terminal=True, width=200)
-    monkeypatch.setattr("audiorestore.cli.restore.messages", lambda: terminal)
+    monkeypatch.setattr("audiorestore.cli.console.messages", lambda: terminal)
     assert run("restore", tape, "-o", tmp_path / "3", "--no-denoise").exit_code == ExitCode.OK
     assert isinstance(terminal.file, io.StringIO)
     assert re.search(r"1/1 tape\.wav.*100%.*x real time", terminal.file.getvalue())

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich import box
 from rich.console import Console
@@ -15,6 +16,9 @@ from rich.table import Table
 from rich.text import Text
 
 from audiorestore.errors import AudioRestoreError, FileError, printable
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as Bars
 
 # In a pipe nothing is folded or cut: as wide as a table can get.
 PIPE_WIDTH = 10_000
@@ -45,6 +49,21 @@ def reason(error: Exception, path: Path | str) -> str:
     if isinstance(error, AudioRestoreError):
         return str(error)
     return f"{type(error).__name__}: {' '.join(str(error).split())}"
+
+
+@contextmanager
+def progress_bars(*, quiet: bool) -> Iterator[Bars]:
+    """Give bars with a field ``speed`` that go away at the end; they are disabled where nobody sees them."""
+    from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bars
+
+    console = messages()
+    columns = (
+        *(TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn()),
+        *(TextColumn("{task.fields[speed]}"), TimeRemainingColumn()),
+    )
+    with Bars(*columns, console=console, transient=True, disable=quiet or not console.is_terminal) as bars:
+        yield bars
 
 
 def print_json(value: Any) -> None:

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from audiorestore.cli.console import print_json, print_notes, print_table, reason
+from audiorestore.cli.console import print_json, print_notes, print_table, progress_bars, reason
 from audiorestore.cli.exits import ExitCode
 from audiorestore.cli.marks import Form, export
-from audiorestore.cli.options import ForceOption, JsonOption
+from audiorestore.cli.options import ForceOption, JsonOption, QuietOption
 from audiorestore.errors import AudioRestoreError, ConfigError, InputError, printable
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ def inspect(
         Path | None, typer.Option("--output", "-o", help="Folder for what --form writes.", metavar="FOLDER")
     ] = None,
     force: ForceOption = False,
+    quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Say what is wrong with recordings: noises, clicks, clipping, dropouts, faults of channels, and how sure that is.
@@ -60,16 +61,19 @@ def inspect(
     scorer = load_scorer(anomaly)
     rows = [(Path(problem.path), None, reason(problem, Path(problem.path))) for problem in found.problems]
     results: list[tuple[Path, Diagnosis | None, str]] = [*rows]
-    for item in found.files:
-        try:
-            diagnosis = diagnose_file(item.path, scorer)
-            if out is not None:
-                marks = marks_of_diagnosis(diagnosis, least=least)
-                export(marks, item.path, (out / item.relative).parent, form or (), force=force)
-            results.append((item.path, diagnosis, ""))
-        except AudioRestoreError as error:
-            logger.debug("%s", item.path, exc_info=True)
-            results.append((item.path, None, reason(error, item.path)))
+    with progress_bars(quiet=quiet) as bars:
+        task = bars.add_task("", total=len(found.files), speed="")
+        for number, item in enumerate(found.files):
+            bars.update(task, completed=number, description=printable(item.path.name))
+            try:
+                diagnosis = diagnose_file(item.path, scorer)
+                if out is not None:
+                    marks = marks_of_diagnosis(diagnosis, least=least)
+                    export(marks, item.path, (out / item.relative).parent, form or (), force=force)
+                results.append((item.path, diagnosis, ""))
+            except AudioRestoreError as error:
+                logger.debug("%s", item.path, exc_info=True)
+                results.append((item.path, None, reason(error, item.path)))
     if as_json:
         print_json({"files": [_plain(*result) for result in results]})
     else:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -31,7 +31,10 @@ _TAILS = {Form.labels: ".labels.txt", Form.csv: ".damage.csv", Form.json: ".dama
 
 
 def marks(
-    sources: Annotated[list[Path], typer.Argument(help="Restored files, or folders of them.", metavar="RESULT")],
+    sources: Annotated[
+        list[Path],
+        typer.Argument(help="Restored files, their records, or folders of them.", metavar="RESULT"),
+    ],
     form: Annotated[
         list[Form] | None, typer.Option(help="labels (the default), csv, json, cue; repeat for more.")
     ] = None,
@@ -46,15 +49,19 @@ def marks(
     """
     from audiorestore.records.marks import marks_of_record
     from audiorestore.records.record import Record, record_path
+    from audiorestore.records.verify import named
 
     forms = form or [Form.labels]
     if Form.cue in forms and out is None:
         raise ConfigError("marks: expected --output with cue: points go into copies, never into results; found none")
+    results = [item for source in sources for item in named(source)]
+    if not results:
+        raise InputError(sources[0], expected="restored files with their records", found="none")
     failed = 0
-    for result, below in _results(sources):
+    for item in results:
         try:
-            found = marks_of_record(Record.read(record_path(result)))
-            export(found, result, result.parent if out is None else out / below, forms, force=force)
+            found = marks_of_record(Record.read(record_path(item.result)))
+            export(found, item.result, item.result.parent if out is None else out / item.below, forms, force=force)
         except AudioRestoreError as error:
             complain(str(error))
             failed += 1
@@ -80,22 +87,3 @@ def export(marks: Marks, sound: Path, folder: Path, forms: Iterable[Form], *, fo
         else:
             write_marked(marks, sound, path, force=force)
         messages().print(printable(str(path)), markup=False, soft_wrap=True)
-
-
-def _results(sources: list[Path]) -> Iterator[tuple[Path, Path]]:
-    """Yield each result, and its folder below the one that was named.
-
-    Raises:
-        InputError: there is none.
-    """
-    from audiorestore.records.verify import find
-
-    found = False
-    for source in sources:
-        if not source.exists():
-            raise InputError(source, expected="a restored file or a folder of them", found="nothing")
-        candidates = [(item.result, item.below) for item in find([source])] if source.is_dir() else [(source, Path())]
-        found = found or bool(candidates)
-        yield from candidates
-    if not found:
-        raise InputError(sources[0], expected="restored files with their records", found="none")

@@ -39,6 +39,7 @@ def report(
     Pages of ours are replaced; anything else of that name is an error, unless --force is given.
     """
     from audiorestore.audio.naming import INDEX
+    from audiorestore.records.verify import named
     from audiorestore.report.index import write_index
     from audiorestore.report.wanted import Wanted
 
@@ -47,7 +48,7 @@ def report(
     for place in sources:
         entries: list[Entry] = []
         index = (place if out is None else out) / INDEX
-        for candidate in _candidates(place):
+        for candidate in named(place):
             try:
                 page, entry = _report(candidate, wanted, out, recordings, index)
             except AudioRestoreError as error:
@@ -69,23 +70,6 @@ def report(
         raise typer.Exit(ExitCode.FAILED)
     if not made:
         raise InputError(sources[0], expected="restored files with their records", found="none")
-
-
-def _candidates(place: Path) -> list[Candidate]:
-    """Return the results in a place; those that have no record are left out of a folder.
-
-    Raises:
-        InputError: there is no such place.
-    """
-    from audiorestore.audio.naming import RECORD_SUFFIX
-    from audiorestore.records.record import record_path, result_path
-    from audiorestore.records.verify import Candidate, find
-
-    if not place.exists():
-        raise InputError(place, expected="a restored file, a record, or a folder of them", found="nothing")
-    if place.is_dir():
-        return [item for item in find([place]) if record_path(item.result).is_file()]
-    return [Candidate(result_path(place) if place.name.endswith(RECORD_SUFFIX) else place, Path())]
 
 
 def _report(

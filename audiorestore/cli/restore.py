@@ -22,6 +22,7 @@ from audiorestore.cli.console import (
     print_json,
     print_notes,
     print_table,
+    progress_bars,
     reason,
     results,
 )
@@ -460,15 +461,7 @@ class _Display:
 
 @contextmanager
 def _display(tasks: Sequence[_Task], *, quiet: bool) -> Iterator[_Display]:
-    from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
-    from rich.progress import Progress as Bars
-
-    console = messages()
-    columns = (
-        *(TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn()),
-        *(TextColumn("{task.fields[speed]}"), TimeRemainingColumn()),
-    )
-    with Bars(*columns, console=console, transient=True, disable=quiet or not console.is_terminal) as bars:
+    with progress_bars(quiet=quiet) as bars:
         yield _Display(tasks, bars, quiet=quiet)
 
 

@@ -17,7 +17,7 @@ from audiorestore.audio.naming import RECORD_SUFFIX, SOUND_SUFFIXES, source_fold
 from audiorestore.audio.partfile import describe
 from audiorestore.audio.urls import is_url
 from audiorestore.errors import AudioRestoreError, FileError, InputError
-from audiorestore.records.record import FileState, Record, record_path, residual_path, sha256_of
+from audiorestore.records.record import FileState, Record, record_path, residual_path, result_path, sha256_of
 
 Part = Literal["record", "result", "source", "residual", "sum"]
 State = Literal["ok", "failed", "absent"]
@@ -63,6 +63,19 @@ class Candidate:
 
     result: Path
     below: Path
+
+
+def named(place: Path) -> list[Candidate]:
+    """Return the results that a path stands for: a result or its record, or those with a record below a folder.
+
+    Raises:
+        InputError: there is nothing.
+    """
+    if not place.exists():
+        raise InputError(place, expected="a restored file, a record, or a folder of them", found="nothing")
+    if place.is_dir():
+        return [item for item in find([place]) if record_path(item.result).is_file()]
+    return [Candidate(result_path(place) if place.name.endswith(RECORD_SUFFIX) else place, Path())]
 
 
 def find(folders: Sequence[Path]) -> Iterator[Candidate]:
