@@ -6,10 +6,9 @@ the environment has ``AUDIORESTORE_WEBHOOK``, a few words go there (``{"text": .
 
 from __future__ import annotations
 
-import html
 import json
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,8 +19,9 @@ from audiorestore import __version__
 from audiorestore.audio.partfile import write_text
 from audiorestore.errors import printable
 from audiorestore.records.ledger import FOLDER
+from audiorestore.report.html import render
 from flows.desk import ledger_of
-from flows.outcome import Failure, Summary
+from flows.outcome import Summary
 from flows.settings import Archive
 
 WEBHOOK = "AUDIORESTORE_WEBHOOK"
@@ -102,57 +102,4 @@ def page(morning: Morning) -> str:
     """Return the report as a page that needs nothing else."""
     summary = morning.summary
     rate = summary.audio_seconds / summary.seconds if summary.seconds else 0.0
-    numbers = {
-        "found": summary.found,
-        "done": summary.done,
-        "restored by this run": summary.restored,
-        "taken over": summary.adopted,
-        "unchanged": summary.unchanged,
-        "refused by the quality plan": summary.refused,
-        "failed": summary.failed,
-        "left": summary.left,
-        "hours of sound restored": f"{summary.audio_seconds / 3600:.2f}",
-        "time": f"{summary.seconds / 3600:.2f} h, {rate:.1f} times real time",
-    }
-    parts = [
-        f"<h1>{html.escape(morning.state)}: run {summary.run}</h1>",
-        f"<p>{html.escape(morning.source)} → {html.escape(morning.destination)}, ended {morning.ended}, "
-        f"audiorestore {morning.version}</p>",
-        _table(("", ""), ((name, str(value)) for name, value in numbers.items())),
-        _listed("Failed", summary.failed, summary.failures),
-        _listed("Refused: in quarantine, to be listened to", summary.refused, summary.refusals),
-    ]
-    if summary.problems:
-        parts.append("<h2>Could not be searched or named</h2>")
-        parts.append(_table(("problem",), ((problem,) for problem in summary.problems)))
-    if morning.review:
-        parts.append("<h2>Changed most: listen to these first</h2>")
-        rows = ((item.source, f"{item.programme_deviation_db:.2f}") for item in morning.review)
-        parts.append(_table(("file", "programme deviation (dB)"), rows))
-    return _PAGE.format(title=html.escape(f"Run {summary.run}: {morning.state}"), body="\n".join(filter(None, parts)))
-
-
-_PAGE = """<!doctype html>
-<html lang="en"><meta charset="utf-8"><title>{title}</title>
-<style>
-body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #222 }}
-table {{ border-collapse: collapse; width: 100% }}
-th, td {{ text-align: left; padding: .3rem .8rem .3rem 0; border-bottom: 1px solid #ddd; overflow-wrap: anywhere }}
-</style>
-{body}
-</html>
-"""
-
-
-def _listed(title: str, count: int, failures: tuple[Failure, ...]) -> str:
-    if not count:
-        return ""
-    more = f"<p>and {count - len(failures)} more: audiorestore ledger failed</p>" if count > len(failures) else ""
-    rows = ((failure.source, failure.error) for failure in failures)
-    return f"<h2>{title} ({count})</h2>" + _table(("file", "reason"), rows) + more
-
-
-def _table(heads: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
-    head = "".join(f"<th>{html.escape(name)}</th>" for name in heads) if any(heads) else ""
-    lines = ("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
-    return f"<table><tr>{head}</tr>" + "".join(lines) + "</table>"
+    return render("morning.html.j2", morning=morning, summary=summary, rate=rate)

@@ -13,7 +13,7 @@ from audiorestore.errors import printable
 from audiorestore.records.ledger import Row
 from audiorestore.records.record import Record
 from audiorestore.report import words
-from audiorestore.report.page import render, write_html
+from audiorestore.report.html import render, write_html
 
 # A browser sorts and searches so many rows without a wait; the rest is in the ledger.
 MOST_ROWS = 5000

@@ -3,38 +3,28 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 import json
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
-from importlib.resources import files
 from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
 
-from audiorestore import __version__
-from audiorestore.audio.partfile import write_text
 from audiorestore.audio.signal import Source
 from audiorestore.damage.damage_map import Damage
-from audiorestore.diagnosis.wording import clock
 from audiorestore.errors import printable
 from audiorestore.quality.framing import FloatArray, decibels
 from audiorestore.quality.loudness import LOUDNESS_OFFSET_DB
 from audiorestore.records.record import Record
 from audiorestore.report import words
+from audiorestore.report.html import render, write_html
 from audiorestore.report.pictures import RANGE_DB, grey, ticks
 from audiorestore.report.sound import Sound, sound_of
 from audiorestore.report.survey import LANES, Spectrogram, Survey, closer
 from audiorestore.report.windows import Window, windows
 
-# By this a page of ours is known, and may be replaced.
-GENERATOR = "audiorestore"
-_HEAD_BYTES = 2048
 _TILE_COLUMNS = 2048
 # A view of everything has no more points than this across.
 _OVERVIEW_COLUMNS = 3200
@@ -117,57 +107,6 @@ def gains(record: Record, survey: Survey) -> dict[str, float] | None:
     quieter = min(old, new)
     lift = 0.0 if survey.removed_lufs is None else min(quieter - survey.removed_lufs, _MOST_LIFT_DB)
     return {"before": quieter - old, "after": quieter - new, "removed": quieter - old, "lifted": lift}
-
-
-def render(template: str, **values: Any) -> str:
-    """Return a page with style, script and their hashes, by which a browser runs no others."""
-    style, script = _asset("report.css"), _asset("report.js")
-    return (
-        _environment()
-        .get_template(template)
-        .render(
-            style=Markup(style),
-            script=Markup(script),
-            style_hash=_source_hash(style),
-            script_hash=_source_hash(script),
-            generator=GENERATOR,
-            version=__version__,
-            **values,
-        )
-    )
-
-
-def write_html(path: Path, text: str, *, force: bool) -> None:
-    """Write a page whole or not at all; one of ours that is there is replaced."""
-    write_text(path, text, force=force or _is_ours(path))
-
-
-def _is_ours(path: Path) -> bool:
-    if path.is_symlink() or not path.is_file():
-        return False
-    with path.open("rb") as file:
-        return f'<meta name="generator" content="{GENERATOR} '.encode() in file.read(_HEAD_BYTES)
-
-
-@cache
-def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("audiorestore.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"number": words.number, "clock": clock, "size": words.size, "printable": printable}
-    return environment
-
-
-def _asset(name: str) -> str:
-    return (files("audiorestore.report") / "assets" / name).read_text(encoding="utf-8")
-
-
-def _source_hash(text: str) -> str:
-    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
 class _Blobs:
