@@ -83,7 +83,14 @@ class Found:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("pairs", type=Path, metavar="PAIRS_CSV")
-    parser.add_argument("--clean", type=Path, metavar="FOLDER", help="more undamaged recordings")
+    parser.add_argument(
+        "--clean",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FOLDER",
+        help="more undamaged recordings; repeatable",
+    )
     parser.add_argument("--every", type=int, default=1, metavar="N", help="only every so many-th of them")
     parser.add_argument(
         "--model", default=SHIPPED, metavar="CHECKPOINT", help="for the learned score (default: shipped)"
@@ -113,7 +120,7 @@ def look(case: Case, scorer: AnomalyScorer) -> Found:
     return Found(case.group, case.name, seconds, case.expected, case.allowed, dict(confidence), dict(count))
 
 
-def cases(pairs: Path, folder: Path | None, every: int) -> Iterator[Case]:
+def cases(pairs: Path, folders: Sequence[Path], every: int) -> Iterator[Case]:
     every_pair = read_pairs(pairs)
     for pair in every_pair:
         expected, allowed = EXPECTED.get(pair.damage, ((), KINDS))
@@ -127,7 +134,7 @@ def cases(pairs: Path, folder: Path | None, every: int) -> Iterator[Case]:
     rng = np.random.default_rng(0)
     for name, make in (("castanets", castanets), ("drum machine", drum_machine)):
         yield Case("made", name, audio(make(rng, 48_000), 48_000))
-    for found in scan([folder]).files[::every] if folder else ():
+    for found in scan(folders).files[::every]:
         with FileSource.open(found.path) as source:
             yield Case(f"recorded {found.path.parent.name}", found.path.name, whole(source))
 

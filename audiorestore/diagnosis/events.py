@@ -32,7 +32,7 @@ MOST_POSITIONS = 500
 # ---- clipping
 NEAR_SECONDS = 1.0  # clipped peaks within this are one finding
 # ---- foreign sound
-FOREIGN = 5.0
+FOREIGN = 6.0
 FOREIGN_STEPS = 2
 
 
