@@ -54,7 +54,9 @@ def find_kept(
             digest = audio_sha256(sound)
     except AudioRestoreError:
         return None  # who restores it says what is wrong with it
-    known = [(Path(row.output), _path(row.residual), own, None)] if own is not None else []
+    known: list[tuple[Path, Path | None, Record | None, Row | None]] = []
+    if own is not None:
+        known.append((Path(row.output), _path(row.residual), own, None))
     known += [
         (Path(other.output), _path(other.residual), shelf.record(Path(other.output)), other)
         for other in ledger.same_sound(row, seconds, digest)
