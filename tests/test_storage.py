@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from audiorestore.audio.outputs import Outputs, Planned, plan_output, plan_outputs
 from audiorestore.audio.partfile import PartFile
-from audiorestore.audio.storage import FoundFile, Outputs, Planned, plan_output, plan_outputs, scan
+from audiorestore.audio.storage import FoundFile, scan
 from audiorestore.errors import ConfigError
 
 
