@@ -168,8 +168,8 @@ UPDATE files SET status = 'pending', again = 1, crashes = 0, error = NULL WHERE 
     AND (:pattern IS NULL OR CAST(source AS TEXT) GLOB :pattern)
 """
 _LIKE = """
-SELECT * FROM files WHERE audio_seconds = ? AND audio_sha256 = ? AND status = 'done' AND model = ? AND parameters = ?
-    AND source != ? ORDER BY source LIMIT 16
+SELECT * FROM files WHERE audio_seconds = ? AND audio_sha256 = ? AND status IN ('done', 'refused') AND model = ?
+    AND parameters = ? AND source != ? ORDER BY status, source LIMIT 16
 """
 _PENDING = """
 SELECT crashes, source, size FROM files WHERE status = 'pending' AND run >= ? AND (crashes, source) > (?, ?)
@@ -567,7 +567,7 @@ class Ledger:
         return self._connection.execute(statement, (audio_seconds,)).fetchone() is not None
 
     def same_sound(self, row: Row, audio_seconds: float, audio_sha256: str) -> list[Row]:
-        """Return other sources with these samples that are done by the recipe of a row (at most 16)."""
+        """Return other sources with these samples that are done, or refused, by the recipe of a row (at most 16)."""
         return list(self._select(_LIKE, audio_seconds, audio_sha256, row.model, row.parameters, _stored(row.source)))
 
     def forget(self, row: Row) -> None:
