@@ -362,6 +362,22 @@ class Count:
     audio_seconds: float = 0.0
 
 
+COUNT_COLUMNS = ("status", "files", "hours of sound", "GB of sources")
+
+
+def count_rows(counts: Mapping[Status, Count]) -> list[tuple[str, ...]]:
+    """Return counts as people read them, in the columns of `COUNT_COLUMNS`: by status, and in the last row all."""
+    whole = Count(
+        sum(count.files for count in counts.values()),
+        sum(count.size for count in counts.values()),
+        sum(count.audio_seconds for count in counts.values()),
+    )
+    return [
+        (name, str(count.files), f"{count.audio_seconds / 3600:.2f}", f"{count.size / 1e9:.3f}")
+        for name, count in (*sorted(counts.items()), ("all", whole))
+    ]
+
+
 def recipe(config: Mapping[str, Any], *, model: str, residual: bool) -> Recipe:
     """Return the recipe of a configuration.
 
