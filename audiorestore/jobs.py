@@ -217,7 +217,8 @@ def reuse(
 ) -> Record | None:
     """Give a recording the result that one with the same samples has, with the tags of its own, and write a record.
 
-    If the two sources are the same byte for byte, so are the results; otherwise the samples are written anew.
+    If the two sources are the same byte for byte, so are the results; otherwise the samples are written anew. What the
+    quality plan has refused goes to quarantine.
 
     Args:
         job: what is to be made.
@@ -231,6 +232,9 @@ def reuse(
     Raises:
         InputError, OutputError: see `run_job`.
     """
+    if record.refused:
+        refused, refused_residual = _quarantine(job)
+        job, force = replace(job, result=refused, residual=refused_residual if job.residual else None), True
     try:
         return _reuse(job, record, kept, kept_residual, force=force)
     except _OtherSoundError:

@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
+from itertools import islice
 from pathlib import Path
 
 from audiorestore.config import to_mapping
@@ -136,7 +137,7 @@ def claim(archive: Archive) -> None:
     owner = Owner.here()
     with Ledger(archive.home) as ledger:
         run, wanted = ledger.last_run(), recipe(to_mapping(archive.config.restore), model="", residual=False)
-        for name, _ in ledger.pending(run)[:CLAIMS]:
+        for name, _ in islice(ledger.pending(run), CLAIMS):
             row = ledger.claim(name, run, wanted, owner, lease_seconds=60)
             assert row is not None
             ledger.own(name)

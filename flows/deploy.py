@@ -185,7 +185,11 @@ def _missed_heartbeats(seconds: float) -> AutomationCore:
             threshold=1,
             within=timedelta(seconds=seconds),
         ),
-        actions=[ChangeFlowRunState(state=StateType.CRASHED, message=f"no heartbeat for {seconds:g} s")],
+        actions=[
+            ChangeFlowRunState(
+                name=None, state=StateType.CRASHED, message=f"no heartbeat for {seconds:g} s", force=False
+            )
+        ],
     )
 
 

@@ -16,13 +16,13 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from flows.environment import prepare
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
-    from prefect.client.schemas.objects import FlowRun
+    from prefect.client.schemas.objects import FlowRun, State
 
 _MOST_RUNS = 200  # what the server gives at a time
 
@@ -147,6 +147,7 @@ def _settle(client: SyncPrefectClient, run: FlowRun, why: str, policy: Policy) -
     from prefect.states import AwaitingRetry, Cancelled, Crashed
 
     assert run.state is not None
+    new: State[Any]
     if run.state.is_cancelling():
         new, words = Cancelled(message=f"{why}: cancelled"), "cancelled"
     elif run.deployment_id and run.run_count < policy.tries:

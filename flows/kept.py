@@ -2,6 +2,7 @@
 
 An archive expects its results to stand like its sources. So the result of a recording that was moved moves along; of
 one that was copied there is a copy; and where only tags were edited, the samples are written again with the new tags.
+What the quality plan has refused is known again in the same way, and stays in quarantine.
 The hash of the sound alone decides (``audio/fixity.py``), with the recipe; names and times never do.
 """
 
@@ -12,6 +13,7 @@ from pathlib import Path
 
 from audiorestore.audio.files import FileSource
 from audiorestore.audio.fixity import audio_sha256
+from audiorestore.audio.naming import QUARANTINE
 from audiorestore.errors import AudioRestoreError
 from audiorestore.records.ledger import Ledger, Recipe, Row, recipe_of
 from audiorestore.records.record import Record, page_path, picture_path, record_path
@@ -20,10 +22,10 @@ from audiorestore.records.shelf import Shelf
 
 @dataclass(frozen=True)
 class Kept:
-    """A finished result of the same sound.
+    """A result of the same sound.
 
     Args:
-        output: its name; residual: that of what was removed.
+        output: its name, in quarantine if it was refused; residual: that of what was removed.
         record: its record.
         row: that of the other recording; None if the result is the file's own, from before its tags were edited.
     """
@@ -35,16 +37,17 @@ class Kept:
 
 
 def find_kept(
-    row: Row, own: Record | None, source: Path, *, ledger: Ledger, shelf: Shelf, wanted: Recipe
+    row: Row, own: Record | None, source: Path, *, ledger: Ledger, shelf: Shelf, wanted: Recipe, refused: bool
 ) -> Kept | None:
     """Return a result that a recording can have as its own, found to be whole by its hash; None if there is none.
 
     Args:
         row: that of the recording.
-        own: the record of the result that stands under its name, if that is the one of the record.
+        own: the record of the result that stands under its name, or in quarantine, if that is the one of the record.
         source: where the recording can be read.
         ledger, shelf: of the batch.
         wanted: what it is to be restored with.
+        refused: whether a result will do that the quality plan has refused.
     """
     try:
         with FileSource.open(source) as sound:
@@ -54,14 +57,17 @@ def find_kept(
             digest = audio_sha256(sound)
     except AudioRestoreError:
         return None  # who restores it says what is wrong with it
-    known = [(Path(row.output), _path(row.residual), own, None)] if own is not None else []
-    known += [
-        (Path(other.output), _path(other.residual), shelf.record(Path(other.output)), other)
-        for other in ledger.same_sound(row, seconds, digest)
-    ]
-    for output, residual, record, other in known:
-        if record is not None and _is_whole(shelf, output, residual, record, digest, wanted):
-            return Kept(output, residual, record, other)
+    known: list[tuple[Row, bool, Record | None]] = [] if own is None else [(row, own.left_out, own)]
+    for other in ledger.same_sound(row, seconds, digest):
+        left_out = other.status == "refused"
+        known.append((other, left_out, shelf.record(_place(other.output, left_out=left_out))))
+    for owner, left_out, record in known:
+        if record is None or record.left_out != left_out or (left_out and not (refused and record.review is None)):
+            continue
+        output = _place(owner.output, left_out=left_out)
+        residual = None if owner.residual is None else _place(owner.residual, left_out=left_out)
+        if _is_whole(shelf, output, residual, record, digest, wanted):
+            return Kept(output, residual, record, None if owner is row else owner)
     return None
 
 
@@ -70,22 +76,23 @@ def remove_moved(row: Row, shelf: Shelf, ledger: Ledger) -> None:
 
     What is not as it was written stays: somebody has been at it.
     """
-    output = Path(row.output)
+    left_out = row.status == "refused"
+    output = _place(row.output, left_out=left_out)
     if shelf.state(output) != (row.output_size, row.output_mtime_ns):
         return
-    residual = [] if row.residual is None else [Path(row.residual)]
+    residual = [] if row.residual is None else [_place(row.residual, left_out=left_out)]
     drawn = (picture_path(output), page_path(output))
     for name in (*residual, *drawn, output, record_path(output)):  # the record last: by it the rest is found
         shelf.remove(name)
     ledger.forget(row)
 
 
-def _path(name: str | None) -> Path | None:
-    return None if name is None else Path(name)
+def _place(name: str, *, left_out: bool) -> Path:
+    return Path(QUARANTINE, name) if left_out else Path(name)
 
 
 def _is_whole(shelf: Shelf, output: Path, residual: Path | None, record: Record, digest: str, wanted: Recipe) -> bool:
-    if record.left_out or record.source.audio_sha256 != digest or recipe_of(record) != wanted:
+    if record.source.audio_sha256 != digest or recipe_of(record) != wanted:
         return False
     parts = [(output, record.result)]
     if record.residual is not None:

@@ -163,15 +163,17 @@ class Worker:
         if record.refused:
             if standing.replaceable:
                 remove_replaced(row, self._shelf)
-            return self._refuse(row, record, done)
-        remove_refused(row, self._shelf)
-        self._note(row, Path(row.output), record)
-        self._ledger.finish(row.source, self._owner, done, verified=self._desk.verifies)
-        if reused is not None:
-            if kept is not None and kept.row is not None and self._desk.is_gone(kept.row, self._ledger):
-                remove_moved(kept.row, self._shelf, self._ledger)
-            return BatchResult(adopted=1)
-        return BatchResult(restored=1, size=row.size, audio_seconds=done.audio_seconds)
+            result = self._refuse(row, record, done)
+        else:
+            remove_refused(row, self._shelf)
+            self._note(row, Path(row.output), record)
+            self._ledger.finish(row.source, self._owner, done, verified=self._desk.verifies)
+            result = BatchResult(restored=1, size=row.size, audio_seconds=done.audio_seconds)
+        if reused is None or kept is None:
+            return result
+        if kept.row is not None and self._desk.is_gone(kept.row, self._ledger):
+            remove_moved(kept.row, self._shelf, self._ledger)
+        return result if record.refused else BatchResult(adopted=1)
 
     def _follow(self, row: Row, reviewed: Reviewed) -> BatchResult | None:
         """Do what was decided about a result without a new one; None if there is to be one, by the decision or not."""
@@ -209,8 +211,19 @@ class Worker:
         return BatchResult(refused=1, size=row.size)
 
     def _find_kept(self, row: Row, job: Job, standing: Standing) -> Kept | None:
+        """Find a result to be had without restoring; one that was refused, too, unless that is to be tried again."""
         own = standing.record if standing.kind == "ours" else None
-        return find_kept(row, own, job.source, ledger=self._ledger, shelf=self._shelf, wanted=self._recipe)
+        if standing.kind == "free":
+            own = self._shelf.record(in_quarantine(row))
+        return find_kept(
+            row,
+            own,
+            job.source,
+            ledger=self._ledger,
+            shelf=self._shelf,
+            wanted=self._recipe,
+            refused=standing.kind == "free" and not self._config.retry_refused,
+        )
 
     def _reuse(self, kept: Kept, row: Row, job: Job, standing: Standing) -> Record | None:
         with self._desk.kept(row, kept.output, kept.residual) as (result, residual):

@@ -32,8 +32,15 @@ def shown(home: Path, console: Console) -> Iterator[None]:
         bar = bars.add_task("search", total=None, files="", sound="", left=None)
 
         def show(pulse: Pulse) -> None:
-            words = {"files": pulse.files_words(), "sound": pulse.sound_words(), "left": pulse.seconds_left}
-            bars.update(bar, description="restore", total=1.0, completed=pulse.share, **words)
+            bars.update(
+                bar,
+                description="restore",
+                total=1.0,
+                completed=pulse.share,
+                files=pulse.files_words(),
+                sound=pulse.sound_words(),
+                left=pulse.seconds_left,
+            )
 
         with followed(home, before, [show], every_seconds=_EVERY_SECONDS):
             yield

@@ -226,7 +226,10 @@ def _restore(archive: Archive, plan: Plan, runner: TaskRunner[Any]) -> BatchResu
 
     def submit(names: tuple[str, ...]) -> PrefectFuture[BatchResult]:
         with submitting(archive.config):
-            return runner.submit(restore_files, {"archive": archive, "run": plan.run, "names": names})
+            future: PrefectFuture[BatchResult] = runner.submit(
+                restore_files, {"archive": archive, "run": plan.run, "names": names}
+            )
+        return future
 
     for result in _windowed(submit, tasks, archive.config.window):
         pace.add(result)
@@ -256,7 +259,8 @@ def _verify(archive: Archive, plan: Plan, runner: TaskRunner[Any]) -> None:
     tasks = work.batches(work.to_verify(archive, plan.run), archive.config, Pace())
 
     def submit(names: tuple[str, ...]) -> PrefectFuture[int]:
-        return runner.submit(verify_files, {"archive": archive, "names": names})
+        future: PrefectFuture[int] = runner.submit(verify_files, {"archive": archive, "names": names})
+        return future
 
     deque(_windowed(submit, tasks, archive.config.window), maxlen=0)
 

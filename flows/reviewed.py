@@ -62,6 +62,8 @@ def is_whole(found: Reviewed, shelf: Shelf) -> bool:
 
 def move(found: Reviewed, target: Path, shelf: Shelf) -> None:
     """Bring a result and all that stands beside it to another place; the record last, by which the rest is found."""
-    for beside in (lambda result: result, residual_path, picture_path, page_path, record_path):
-        if shelf.state(beside(found.output)) is not None:
-            shelf.move(beside(found.output), beside(target))
+    beside = (residual_path, picture_path, page_path, record_path)
+    names = [(found.output, target), *((name_of(found.output), name_of(target)) for name_of in beside)]
+    for name, wanted in names:
+        if shelf.state(name) is not None:
+            shelf.move(name, wanted)

@@ -7,9 +7,12 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flows.environment import prepare
+
+if TYPE_CHECKING:
+    from audiorestore.records.ledger import Count, Status
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -31,13 +34,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {printable(str(error))}", file=sys.stderr)
         return 2
     if options.json:
-        print(json.dumps({"runs": runs, "files": counts}, indent=2))
+        files = None if counts is None else {status: asdict(count) for status, count in sorted(counts.items())}
+        print(json.dumps({"runs": runs, "files": files}, indent=2))
     else:
         _print(runs, counts)
     return 0
 
 
-def counts_of(place: str) -> dict[str, dict[str, Any]]:
+def counts_of(place: str) -> dict[Status, Count]:
     """Return the counts of an archive's ledger by status.
 
     Raises:
@@ -47,7 +51,7 @@ def counts_of(place: str) -> dict[str, dict[str, Any]]:
     from audiorestore.records.ledger import Ledger
 
     with Ledger(find_home(place)) as ledger:
-        return {status: asdict(count) for status, count in sorted(ledger.counts(0).items())}
+        return ledger.counts(0)
 
 
 def runs_of(limit: int, *, needed: bool) -> list[dict[str, Any]]:
@@ -93,10 +97,12 @@ def runs_of(limit: int, *, needed: bool) -> list[dict[str, Any]]:
     ]
 
 
-def _print(runs: Sequence[dict[str, Any]], counts: dict[str, dict[str, Any]] | None) -> None:
+def _print(runs: Sequence[dict[str, Any]], counts: dict[Status, Count] | None) -> None:
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
+
+    from audiorestore.records.ledger import COUNT_COLUMNS, count_rows
 
     console = Console()
     if runs:
@@ -106,10 +112,9 @@ def _print(runs: Sequence[dict[str, Any]], counts: dict[str, dict[str, Any]] | N
             table.add_row(*(Text(str(cell or "")) for cell in (*cells, run["message"])))
         console.print(table)
     if counts is not None:
-        table = Table("status", "files", "hours of sound", "GB of sources")
-        for status, count in counts.items():
-            sizes = (str(count["files"]), f"{count['audio_seconds'] / 3600:.2f}", f"{count['size'] / 1e9:.3f}")
-            table.add_row(status, *sizes)
+        table = Table(*COUNT_COLUMNS)
+        for row in count_rows(counts):
+            table.add_row(*row)
         console.print(table)
 
 

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from prefect import flow
-from prefect.artifacts import create_progress_artifact, create_table_artifact, update_progress_artifact
+from prefect.artifacts import create_table_artifact
 from prefect.concurrency.sync import concurrency
+from prefect.logging import get_run_logger
 
 from audiorestore.config import find_config, load_config
 from audiorestore.restoration.restorer import choose_device
 from audiorestore.training.trainer import Progress, TrainingConfig, TrainingData, train
+from flows.artifact import ProgressArtifact
 from flows.presence import announce
+from flows.remote import patiently
 
 LIMIT = "training"
 # A trainer that died gives its slot back after so long.
 LEASE_SECONDS = 60.0
-_SHOW_EVERY_SECONDS = 15.0
 
 
 @flow(name="train-network", flow_run_name="{run}", persist_result=False)
@@ -68,23 +69,21 @@ def train_network(
 
 
 class _Shown:
-    """Shows how far a training is, now and then."""
+    """Shows how far a training is, and at its end the measures on the way."""
 
     def __init__(self) -> None:
-        self._artifact = create_progress_artifact(0.0, key="training-progress")
-        self._last, self._scores = 0.0, list[dict[str, Any]]()
+        self._artifact = ProgressArtifact("training-progress", get_run_logger().warning)
+        self._scores: list[dict[str, Any]] = []
 
     def __call__(self, progress: Progress) -> None:
         if progress.scores:
             self._scores.append({"step": progress.step, "loss": progress.loss, **progress.scores.summary()})
-        if time.monotonic() - self._last >= _SHOW_EVERY_SECONDS:
-            self._last = time.monotonic()
-            words = f"step {progress.step} of {progress.steps}, loss {progress.loss:.4f}"
-            words += f", {progress.seconds_left / 3600:.1f} hours left"
-            update_progress_artifact(self._artifact, 100 * progress.step / progress.steps, description=words)
+        words = f"step {progress.step} of {progress.steps}, loss {progress.loss:.4f}"
+        words += f", {progress.seconds_left / 3600:.1f} hours left"
+        self._artifact.show(progress.step / progress.steps, words)
 
     def end(self) -> None:
-        """Show the end, and the measures on the way."""
-        update_progress_artifact(self._artifact, 100.0)
+        """Show the end."""
+        self._artifact.show(1.0, "ended")
         if self._scores:
-            create_table_artifact(table=self._scores, key="training-scores")
+            patiently(lambda: create_table_artifact(table=self._scores, key="training-scores"))

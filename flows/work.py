@@ -17,15 +17,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from audiorestore.audio.naming import INDEX
+from audiorestore.audio.naming import INDEX, RESIDUAL_SUFFIX
+from audiorestore.audio.outputs import OutputTable
 from audiorestore.audio.partfile import describe
 from audiorestore.audio.remote import connect, connect_writable
-from audiorestore.audio.storage import FoundFile, plan_outputs, scan
+from audiorestore.audio.storage import FoundFile, Search
 from audiorestore.audio.urls import Url
 from audiorestore.errors import ConfigError, FileError, InputError, OutputError, printable
 from audiorestore.records.lease import Owner
 from audiorestore.records.ledger import FOLDER, Found, Row, Status
-from audiorestore.records.record import page_path, residual_path
+from audiorestore.records.record import page_path
 from audiorestore.restoration.restorer import devices_of
 from flows.aside import aside
 from flows.desk import ledger_of, shelf_of
@@ -109,13 +110,16 @@ def plan(archive: Archive) -> Plan:
     Raises:
         OutputError: the destination cannot be written to.
     """
-    config = archive.config
-    with ledger_of(archive, listed=True) as ledger:
-        found, problems = _find(archive)
+    config, problems = archive.config, list[FileError]()
+    # Where names are told apart by trying, in the folder of results; of a URL that would be its own server's matter.
+    folder = archive.destination if isinstance(archive.destination, Path) else archive.home / "results"
+    with ledger_of(archive, listed=True) as ledger, OutputTable(folder) as named:
+        named.enter(_search(archive, problems))
+        found, now = _entered(archive, named), time.time()
         if config.settle_seconds:
-            ledger.sight((item.source, item.size, item.mtime_ns) for item in found)
-            unsettled = ledger.unsettled(config.settle_seconds)
-            found = [item for item in found if item.source not in unsettled]
+            ledger.sight(((item.source, item.size, item.mtime_ns) for item in found), now)
+            named_again = _entered(archive, named)
+            found = (item for item in named_again if not ledger.is_settling(item.source, config.settle_seconds, now))
         run = ledger.start_run(_text(archive.source), _text(archive.destination))
         planned = ledger.plan(
             run,
@@ -128,7 +132,8 @@ def plan(archive: Archive) -> Plan:
             max_crashes=config.max_crashes,
             on_stale=lambda row: remove_parts(archive, row),
         )
-    return Plan(run, planned.found, planned.unchanged, planned.refused, planned.pending, planned.held, problems)
+        lines = tuple(str(problem) for problem in (*problems, *named.problems()))
+    return Plan(run, planned.found, planned.unchanged, planned.refused, planned.pending, planned.held, lines)
 
 
 def look(archive: Archive) -> int:
@@ -137,9 +142,8 @@ def look(archive: Archive) -> int:
     Raises:
         InputError: a URL cannot be listed.
     """
-    states, found, _ = _search(archive)
     with ledger_of(archive) as ledger:
-        ledger.sight((os.fspath(item.relative), *states[item.path]) for item in found)
+        ledger.sight((os.fspath(item.relative), *item.state) for item in _search(archive, []))
         return ledger.settled(archive.config.settle_seconds)
 
 
@@ -147,16 +151,16 @@ def _text(place: Path | Url) -> Path | str:
     return str(place) if isinstance(place, Url) else place
 
 
-def todo(archive: Archive, run: int) -> list[tuple[str, int]]:
-    """Return name and bytes of each source to do."""
+def todo(archive: Archive, run: int) -> Iterator[tuple[str, int]]:
+    """Yield name and bytes of each source to do."""
     with ledger_of(archive) as ledger:
-        return ledger.pending(run)
+        yield from ledger.pending(run)
 
 
-def to_verify(archive: Archive, run: int) -> list[tuple[str, int]]:
-    """Return name and bytes of each source whose result has not been read again yet."""
+def to_verify(archive: Archive, run: int) -> Iterator[tuple[str, int]]:
+    """Yield name and bytes of each source whose result has not been read again yet."""
     with ledger_of(archive) as ledger:
-        return ledger.unverified(run)
+        yield from ledger.unverified(run)
 
 
 def batches(files: Iterable[tuple[str, int]], config: BatchConfig, pace: Pace) -> Iterator[tuple[str, ...]]:
@@ -276,62 +280,49 @@ def table(archive: Archive, run: int, limit: int) -> list[dict[str, Any]]:
         return [_shown(row) for row in ledger.report(run, limit)]
 
 
-def _find(archive: Archive) -> tuple[list[Found], tuple[str, ...]]:
-    """Return the sources and where their results go, and a line for each that could not be looked at or named."""
-    states, found, problems = _search(archive)
-    # Where names are told apart by trying, in the folder of results; of a URL that would be its own server's matter.
-    folder = archive.destination if isinstance(archive.destination, Path) else archive.home / "results"
-    outputs = plan_outputs(found, folder)
-    relative = {item.path: item.relative for item in found}
-    start = len(os.fspath(folder / "x")) - 1
-    entered = []
-    for planned in outputs.files:
-        size, version = states[planned.source]
-        entered.append(
-            Found(
-                source=os.fspath(relative[planned.source]),
-                size=size,
-                mtime_ns=version,
-                output=os.fspath(planned.result)[start:],
-                residual=os.fspath(residual_path(planned.result))[start:] if archive.config.residual else None,
-            )
+def _entered(archive: Archive, named: OutputTable) -> Iterator[Found]:
+    """Yield the sources that can have results, as the ledger takes them."""
+    for item, name in named.each():
+        size, version = item.state
+        yield Found(
+            source=os.fspath(item.relative),
+            size=size,
+            mtime_ns=version,
+            output=os.fspath(name),
+            residual=f"{name}{RESIDUAL_SUFFIX}" if archive.config.residual else None,
         )
-    return entered, tuple(str(problem) for problem in (*problems, *outputs.problems))
 
 
-_States = dict[Path, tuple[int, int]]  # size, and time or version, of each source
+def _search(archive: Archive, problems: list[FileError]) -> Iterator[FoundFile]:
+    """Yield what is in the source; ``problems`` takes what could not be looked at."""
+    return (_find_at if isinstance(archive.source, Url) else _find_in)(archive, problems)
 
 
-def _search(archive: Archive) -> tuple[_States, list[FoundFile], list[FileError]]:
-    """Return what is in the source: sizes and times, places, and what could not be looked at."""
-    return _find_at(archive, archive.source) if isinstance(archive.source, Url) else _find_in(archive)
-
-
-def _find_in(archive: Archive) -> tuple[_States, list[FoundFile], list[FileError]]:
+def _find_in(archive: Archive, problems: list[FileError]) -> Iterator[FoundFile]:
     """Search a folder."""
     assert isinstance(archive.source, Path)
-    searched = scan([archive.source], exclude=archive.destination if isinstance(archive.destination, Path) else None)
-    problems: list[FileError] = [*searched.problems]
-    states: _States = {}
-    for item in searched.files:
+    search = Search(archive.destination if isinstance(archive.destination, Path) else None)
+    for item in search.find(archive.source):
         try:
             status = item.path.stat()
         except OSError as error:
             problems.append(InputError(item.path, expected="a file that can be read", found=describe(error)))
             continue
-        states[item.path] = status.st_size, status.st_mtime_ns
-    return states, [item for item in searched.files if item.path in states], problems
+        yield replace(item, state=(status.st_size, status.st_mtime_ns))
+    problems += search.problems
 
 
-def _find_at(archive: Archive, source: Url) -> tuple[_States, list[FoundFile], list[FileError]]:
+def _find_at(archive: Archive, problems: list[FileError]) -> Iterator[FoundFile]:
     """Search a URL; what lies below the destination, if that is inside of it, is no source."""
-    listing = connect(source).files()
-    inside = str(archive.destination).removeprefix(f"{source}/") if isinstance(archive.destination, Url) else ""
-    kept = [file for file in listing.files if not file.name.startswith(f"{inside}/")]
-    # A path for each, that is nowhere: to be named by.
-    found = [FoundFile(archive.home / FOLDER / "sources" / file.name, Path(file.name)) for file in kept]
-    states = {item.path: (file.size, file.version) for item, file in zip(found, kept, strict=True)}
-    return states, found, list(listing.problems)
+    assert isinstance(archive.source, Url)
+    listing = connect(archive.source).files()
+    inside = str(archive.destination).removeprefix(f"{archive.source}/") if isinstance(archive.destination, Url) else ""
+    for file in listing.files:
+        if not file.name.startswith(f"{inside}/"):
+            # A path that is nowhere: to be named by.
+            path = archive.home / FOLDER / "sources" / file.name
+            yield FoundFile(path, Path(file.name), (file.size, file.version))
+    problems += listing.problems
 
 
 def _named(rows: Iterable[Row], status: Status) -> tuple[Failure, ...]:

@@ -175,33 +175,34 @@ class SshServer:
 
     def close(self) -> None:
         self._listener.close()
-        self.cut()
-
-    def cut(self) -> None:
-        for transport in self._transports:
+        for transport in tuple(self._transports):
             transport.close()
-        self._transports.clear()
 
     def _serve(self) -> None:
-        import paramiko
-
-        with suppress(OSError):
+        with suppress(OSError):  # closed
             while True:
                 connection, _ = self._listener.accept()
-                transport = paramiko.Transport(connection)
-                transport.add_server_key(self.key)
-                transport.set_subsystem_handler("sftp", paramiko.SFTPServer, _sftp_interface(), self)
-                self._transports.append(transport)
-                with suppress(paramiko.SSHException, EOFError):
-                    transport.start_server(server=_door()(self))
+                # Each in a thread of its own: a client that goes away meanwhile is nothing to the others.
+                threading.Thread(target=self._greet, args=(connection,), daemon=True).start()
+
+    def _greet(self, connection: socket.socket) -> None:
+        import paramiko
+
+        with suppress(paramiko.SSHException, EOFError, OSError):
+            transport = paramiko.Transport(connection)
+            transport.add_server_key(self.key)
+            transport.set_subsystem_handler("sftp", paramiko.SFTPServer, _sftp_interface(), self)
+            self._transports.append(transport)
+            transport.start_server(server=_door()(self, transport))
 
 
 def _door():
     import paramiko
 
     class Door(paramiko.ServerInterface):
-        def __init__(self, server: SshServer) -> None:
+        def __init__(self, server: SshServer, transport: paramiko.Transport) -> None:
             self._server = server
+            self.transport = transport
 
         def check_auth_password(self, username: str, password: str) -> int:
             known = (username, password) == (self._server.USER, self._server.PASSWORD)
@@ -220,6 +221,7 @@ def _sftp_interface():
         def __init__(self, door, server: SshServer) -> None:
             super().__init__(door)
             self._server = server
+            self._transport = door.transport
 
         def _path(self, path: str) -> Path:
             return self._server.folder / path.lstrip("/")
@@ -250,7 +252,7 @@ def _sftp_interface():
                 file = os.fdopen(descriptor, mode)
                 handle = Handle(flags)
                 handle.readfile = handle.writefile = file
-                handle.server = self._server
+                handle.server, handle.transport = self._server, self._transport
                 return handle
 
             return self._try(opened)
@@ -272,14 +274,16 @@ def _sftp_interface():
 
     class Handle(paramiko.SFTPHandle):
         server: SshServer
+        transport: paramiko.Transport
 
         def stat(self):
             return paramiko.SFTPAttributes.from_stat(os.fstat(self.readfile.fileno()))
 
         def read(self, offset, length):
-            if self.server.cuts > 0 and offset > 0:
+            # What was asked for ahead is read on after the cut: it must not count as another one.
+            if self.server.cuts > 0 and offset > 0 and self.transport.is_active():
                 self.server.cuts -= 1
-                self.server.cut()
+                self.transport.close()
                 return paramiko.SFTP_FAILURE
             return super().read(offset, length)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import soundfile
 
+from audiorestore.quality.gates import Limit, QcPlan
 from audiorestore.records.record import Record, record_path
 from audiorestore.records.verify import find, verify
 from flows import one_file
@@ -146,6 +147,65 @@ def test_what_only_has_the_same_length_is_restored(done, monkeypatch):
     monkeypatch.undo()
     assert run(done).restored == 1
     assert json.loads((done.destination / "new.wav.restoration.json").read_text())["warnings"] == []
+
+
+@pytest.fixture
+def refused(archive, monkeypatch) -> Archive:
+    """A finished batch of which the quality plan has refused one recording, and in which nothing may be restored."""
+    loud = noise(RATE // 2, seed=5, level=0.3).numpy()
+    soundfile.write(archive.source / "b" / "2.wav", loud, RATE, subtype="PCM_16")
+    strict = QcPlan("strict", {"true_peak_dbtp": Limit(fail=-3.0)})
+    archive = configured(archive, restore=replace(archive.config.restore, quality=strict), residual=True)
+    assert run(archive).refused == 1
+
+    def refuse(job, *arguments, **options):
+        raise AssertionError(f"restored again: {job.source}")
+
+    monkeypatch.setattr(one_file, "run_job", refuse)
+    return archive
+
+
+def check_refused(archive: Archive, *names: str) -> None:
+    """Check that these, and no others, stand refused, with all that belongs to a result, and that this lasts."""
+    for _ in range(2):
+        summary = run(archive)
+        assert (summary.restored, summary.adopted, summary.refused, summary.failed) == (0, 0, len(names), 0)
+        assert [refusal.source for refusal in summary.refusals] == list(names)
+        expected = {f"{name}{tail}" for name in names for tail in ("", ".residual.wav", ".restoration.json")}
+        assert set(files(archive.destination / "quarantine")) == expected
+    records = [Record.read(record_path(archive.destination / "quarantine" / name)) for name in names]
+    assert [record.source.path for record in records] == [str(archive.source / name) for name in names]
+    assert all(record.left_out for record in records)
+
+
+def test_what_was_refused_and_moved_stays_refused(refused):
+    before = files(refused.destination / "quarantine")
+    (refused.source / "b" / "2.wav").rename(refused.source / "moved.wav")
+    check_refused(refused, "moved.wav")
+    moved = {name.replace("b/2.wav", "moved.wav"): digest for name, digest in before.items()}
+    assert files(refused.destination / "quarantine") == moved
+    assert len(rows(refused)) == 6
+
+
+def test_of_what_was_refused_and_copied_the_copy_is_refused(refused):
+    shutil.copy(refused.source / "b" / "2.wav", refused.source / "again.wav")
+    check_refused(refused, "again.wav", "b/2.wav")
+
+
+def test_what_was_refused_and_tagged_anew_stays_refused(refused):
+    retag(refused.source / "b" / "2.wav", "A new title")
+    check_refused(refused, "b/2.wav")
+    with soundfile.SoundFile(refused.destination / "quarantine" / "b" / "2.wav") as result:
+        assert result.title == "A new title"
+
+
+def test_what_was_refused_and_moved_is_restored_where_that_is_wished(refused, monkeypatch):
+    (refused.source / "b" / "2.wav").rename(refused.source / "moved.wav")
+    monkeypatch.undo()
+    summary = run(configured(refused, retry_refused=True))
+    assert (summary.refused, summary.adopted) == (1, 0)
+    record = Record.read(record_path(refused.destination / "quarantine" / "moved.wav"))
+    assert not any(line.startswith("not restored again") for line in record.warnings)
 
 
 def test_a_folder_for_what_was_moved_is_no_wider_than_that_of_the_sources(done):

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from audiorestore.config import to_mapping
 from audiorestore.errors import ConfigError, InputError
+from audiorestore.records import ledger as records
 from audiorestore.records.lease import Owner
 from audiorestore.records.ledger import Done, Found, Ledger, Recipe, Row, recipe, recipe_of
 from audiorestore.records.rebuild import rebuild
@@ -252,10 +253,10 @@ def test_verify_finds_a_result_that_is_not_what_was_written(ledger):
     times = bad.stat()
     bad.write_bytes(b"restoreD")
     os.utime(bad, ns=(times.st_atime_ns, times.st_mtime_ns))
-    assert ledger.unverified(ledger.last_run()) == [("0.wav", 100), ("1.wav", 101)]
+    assert list(ledger.unverified(ledger.last_run())) == [("0.wav", 100), ("1.wav", 101)]
     assert ledger.verify("0.wav") is None
     assert "1.wav: expected sha256" in str(ledger.verify("1.wav"))
-    assert ledger.unverified(ledger.last_run()) == []
+    assert list(ledger.unverified(ledger.last_run())) == []
     assert {status: count.files for status, count in ledger.counts(ledger.last_run()).items()} == {
         "done": 1,
         "failed": 1,
@@ -272,9 +273,9 @@ def test_recheck_verifies_unchanged_results_again(ledger):
     finish(ledger, item)
     ledger.verify(item.source)
     plan(ledger, [item])
-    assert ledger.unverified(ledger.last_run()) == []
+    assert list(ledger.unverified(ledger.last_run())) == []
     plan(ledger, [item], recheck=True)
-    assert ledger.unverified(ledger.last_run()) == [(item.source, item.size)]
+    assert list(ledger.unverified(ledger.last_run())) == [(item.source, item.size)]
 
 
 def test_a_run_counts_and_reports_what_it_found_failures_first(ledger):
@@ -373,8 +374,9 @@ def test_a_ledger_of_version_2_becomes_one_of_this_version_and_keeps_its_rows(le
 def test_what_changes_between_looks_has_not_settled(ledger):
     def look(now: float, **mtimes: int) -> set[str]:
         ledger.sight(((name, 100, mtime) for name, mtime in mtimes.items()), now)
-        assert ledger.settled(10, now) == len(mtimes) - len(ledger.unsettled(10, now))
-        return ledger.unsettled(10, now)
+        settling = {name for name in "abc" if ledger.is_settling(name, 10, now)}
+        assert ledger.settled(10, now) == len(mtimes) - len(settling)
+        return settling
 
     assert look(100, a=1, b=1) == {"a", "b"}
     assert look(109, a=1, b=2, c=1) == {"a", "b", "c"}
@@ -388,9 +390,9 @@ def test_what_the_ledger_knows_as_it_is_needs_no_look(ledger):
     plan(ledger, [item])
     finish(ledger, item)
     ledger.sight([(item.source, item.size, item.mtime_ns)], 100)
-    assert (ledger.unsettled(10, 100), ledger.settled(10, 100)) == (set(), 0)
+    assert (ledger.is_settling(item.source, 10, 100), ledger.settled(10, 100)) == (False, 0)
     ledger.sight([(item.source, item.size + 1, item.mtime_ns)], 100)
-    assert ledger.unsettled(10, 100) == {item.source}
+    assert ledger.is_settling(item.source, 10, 100)
     assert ledger.settled(10, 110) == 1
     plan(ledger, [replace(item, size=item.size + 1)])
     assert ledger.settled(10, 110) == 0
@@ -406,6 +408,28 @@ def test_any_name_comes_back(tmp_path_factory, sources):
             claimed = claim(ledger, name)
             assert claimed is not None
             assert claimed.output == name
+
+
+def test_names_come_in_pages_each_once_and_what_is_done_meanwhile_does_not_come(ledger, monkeypatch):
+    monkeypatch.setattr(records, "_PAGE", 2)
+    sources = [Found(source=name, size=1, mtime_ns=1, output=name) for name in ODD_NAMES]
+    plan(ledger, sources)
+    dead = claim(ledger, "plain.wav", replace(HERE, birth="1"))
+    assert dead is not None
+    plan(ledger, sources)
+    *others, last = names(ledger)
+    assert last == "plain.wav"  # a process died in it
+    assert sorted(others) == sorted(name for name in ODD_NAMES if name != "plain.wav")
+    come = []
+    for name, _ in ledger.pending(ledger.last_run()):
+        come.append(name)
+        if len(come) == 1:
+            finish(ledger, next(item for item in sources if item.source == "plain.wav"))
+    assert come == others
+    for item in sources:
+        if item.source != "plain.wav":
+            finish(ledger, item)
+    assert sorted(name for name, _ in ledger.unverified(ledger.last_run())) == sorted(ODD_NAMES)
 
 
 def test_a_recipe_is_what_changes_samples_and_nothing_else():

@@ -18,6 +18,7 @@ from audiorestore.quality.gates import Limit, QcPlan
 from audiorestore.records.export import columns, export
 from audiorestore.records.home import find_home, home_of
 from audiorestore.records.ledger import Ledger
+from flows import status
 from tests.test_flow import archive, configured, model, rows, run
 from tests.test_ledger import HERE, claim, finish, found, ledger, plan
 
@@ -54,6 +55,13 @@ def test_a_summary_counts_by_status(mixed):
     assert (summary["gone"], summary["latest_run"]["number"]) == (1, 2)
     lines = told("summary", place).splitlines()
     assert [line.split()[:2] for line in lines[2:]] == [["done", "2"], ["failed", "1"], ["pending", "1"], ["all", "4"]]
+
+
+def test_status_counts_as_the_summary_does(mixed, capsys):
+    status._print([], status.counts_of(str(mixed.destination)))
+    cells = [line.replace("\u2502", " ").split() for line in capsys.readouterr().out.splitlines()]
+    lines = [line.split() for line in told("summary", str(mixed.destination)).splitlines()[2:]]
+    assert [row for row in cells if row and row[0] in ("done", "failed", "pending", "all")] == lines
 
 
 def test_failures_are_listed_with_their_reasons(mixed):

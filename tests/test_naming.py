@@ -12,16 +12,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from audiorestore.audio import naming
+from audiorestore.audio import naming, outputs
 from audiorestore.audio.naming import (
     LONGEST_NAME,
     RECORD_SUFFIX,
     RESIDUAL_SUFFIX,
     cut_name,
     result_name,
-    result_names,
     source_folder,
 )
+from audiorestore.audio.outputs import plan_outputs
+from audiorestore.audio.storage import FoundFile
 
 # Names made of what makes names collide.
 PARTS = st.sampled_from([".wav", ".flac", ".m4a", ".mp4", ".mp3", ".mp2", ".residual", ".FLAC", "a", "quarantine", "_"])
@@ -82,6 +83,13 @@ def test_names_are_not_cut_within_a_character():
     assert cut_name("aä", 3) == "aä"
 
 
+def result_names(sources: list[PurePath], folder: Path) -> list[PurePath]:
+    """Return the places of results below a folder."""
+    planned = plan_outputs([FoundFile(Path("/source", place), Path(place)) for place in sources], folder)
+    assert not planned.problems
+    return [item.result.relative_to(folder) for item in planned.files]
+
+
 ALIKE = [PurePath(name) for name in ("A.wav", "a.wav", "b/\u00e9.wav", "b/e\u0301.wav", "c.wav")]
 
 
@@ -111,7 +119,7 @@ def test_names_that_the_file_system_takes_for_one_are_told_apart(tmp_path, monke
 
 
 def test_no_file_system_is_asked_where_no_names_are_alike(tmp_path, monkeypatch):
-    monkeypatch.setattr(naming, "_folding", None)
+    monkeypatch.setattr(outputs, "folding", None)
     assert result_names(ALIKE[:1], tmp_path) == ALIKE[:1]
 
 

@@ -58,7 +58,8 @@ def test_a_cluster_restores_an_archive(tmp_path: Path, tiny_checkpoint: Checkpoi
     (tmp_path / "settings.yaml").write_text(yaml.safe_dump(settings))
     command = [sys.executable, "-m", "flows", "source", "results", "--config", "settings.yaml", "--json"]
     environment = {
-        **os.environ,
+        # Not the server of another test.
+        **{name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")},
         "PREFECT_HOME": str(tmp_path / "prefect"),
         "PYTHONPATH": os.pathsep.join([str(Path.cwd()), os.environ.get("PYTHONPATH", "")]),
         "RAY_TMPDIR": "/tmp",

@@ -1,12 +1,14 @@
 import os
+import tracemalloc
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from audiorestore.audio.outputs import Outputs, OutputTable, Planned, plan_output, plan_outputs
 from audiorestore.audio.partfile import PartFile
-from audiorestore.audio.storage import FoundFile, Outputs, Planned, plan_output, plan_outputs, scan
+from audiorestore.audio.storage import FoundFile, scan
 from audiorestore.errors import ConfigError
 
 
@@ -174,3 +176,17 @@ def test_a_plan_has_as_many_results_as_sources(names):
     assert not outputs.problems
     assert len({os.path.realpath(item.result) for item in outputs.files}) == len(found)
     assert all(Path("/out") in item.result.parents for item in outputs.files)
+
+
+def test_names_of_many_files_take_no_more_memory_than_those_of_few(tmp_path):
+    def peak(count):
+        tracemalloc.start()
+        with OutputTable(tmp_path) as table:
+            table.enter(FoundFile(Path(f"/in/{n:06}.wav"), Path(f"{n:06}.wav"), (1, n)) for n in range(count))
+            assert sum(item.state == (1, number) for number, (item, _) in enumerate(table.each())) == count
+        _, most = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        return most
+
+    peak(100)  # what is made once
+    assert peak(4000) < peak(1000) + 50_000

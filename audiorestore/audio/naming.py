@@ -9,7 +9,7 @@ A name depends on the source's name alone, never on which other files there are:
 - a name too long for what stands beside the result (`record_name`) is cut, and tagged.
 
 One thing does depend on others: where the file system takes two names for one (``A.wav`` and ``a.wav``, or the same
-letters composed in another way), both are tagged.
+letters composed in another way), both are tagged (`outputs` finds them).
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ import hashlib
 import os
 import tempfile
 import unicodedata
-from collections import defaultdict
 from collections.abc import Callable, Sequence
 from pathlib import Path, PurePath
 
@@ -51,7 +50,7 @@ def result_name(source: PurePath) -> PurePath:
     """Return the place of a result below the folder of results, from that of its source below its own."""
     name = _file_name(source.name)
     if len(os.fsencode(name)) > _LONGEST_RESULT:
-        name = _tagged(name, source)
+        name = tagged_name(name, source)
     return PurePath(*_folders(source.parent.parts), name)
 
 
@@ -61,17 +60,35 @@ def source_folder(result_folder: PurePath) -> PurePath:
     return PurePath(*_source_folders(parts[1:] if parts[:1] == (QUARANTINE,) else parts))
 
 
-def result_names(sources: Sequence[PurePath], folder: Path) -> list[PurePath]:
-    """Return the places of results below ``folder``, told apart also where its file system does not.
+def tagged_name(name: str, source: PurePath) -> str:
+    """Return a file name that no other source's result has: with some digits of the hash of the source's place."""
+    suffix = PurePath(name).suffix
+    suffix = suffix if len(os.fsencode(suffix)) <= _LONGEST_SUFFIX else ""
+    tail = f"~{hashlib.sha256(os.fsencode(source)).hexdigest()[:_TAG_DIGITS]}{suffix}"
+    return cut_name(name.removesuffix(suffix), _LONGEST_RESULT - len(os.fsencode(tail))) + tail
 
-    Sources of the same place keep the same name; that is for the caller to refuse.
+
+def alike(name: str) -> str:
+    """Return a form of a name in which all are the same that any file system takes for one."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFD", name).casefold())
+
+
+def folding(folder: Path) -> Callable[[str], str] | None:
+    """Find out, by a file, which names the file system of a folder takes for one; return what makes them the same.
+
+    Returns None where every name is one of its own.
     """
-    names = [result_name(source) for source in sources]
-    if not _shared(names, _folded):
-        return names
-    shared = _shared(names, _folding(folder))
-    tagged = (source.with_name(_tagged(name.name, source)) for name, source in zip(names, sources, strict=True))
-    return [name.with_name(tag.name) if name in shared else name for name, tag in zip(names, tagged, strict=True)]
+    above = next(path for path in (folder, *folder.absolute().parents) if path.is_dir())
+    try:
+        with tempfile.TemporaryDirectory(prefix=".audiorestore-", dir=above) as probe:
+            Path(probe, "A").touch()
+            Path(probe, "\u00e9").touch()
+            case, composition = Path(probe, "a").exists(), Path(probe, "e\u0301").exists()
+    except OSError:  # what is wrong with the folder is said where a result is written
+        return None
+    if case:
+        return alike
+    return (lambda name: unicodedata.normalize("NFC", name)) if composition else None
 
 
 def cut_name(name: str, longest: int) -> str:
@@ -110,38 +127,3 @@ def _source_folders(parts: Sequence[str]) -> tuple[str, ...]:
     first = parts[0] if parts else ""
     reserved = first.endswith("_") and first.rstrip("_").casefold() == QUARANTINE
     return (first[:-1], *parts[1:]) if reserved else tuple(parts)
-
-
-def _tagged(name: str, source: PurePath) -> str:
-    """Return a name that no other source's result has: with some digits of the hash of the source's place."""
-    suffix = PurePath(name).suffix
-    suffix = suffix if len(os.fsencode(suffix)) <= _LONGEST_SUFFIX else ""
-    tail = f"~{hashlib.sha256(os.fsencode(source)).hexdigest()[:_TAG_DIGITS]}{suffix}"
-    return cut_name(name.removesuffix(suffix), _LONGEST_RESULT - len(os.fsencode(tail))) + tail
-
-
-def _shared(names: Sequence[PurePath], key: Callable[[str], str]) -> set[PurePath]:
-    """Return the names that are one with another name under a key."""
-    groups = defaultdict(set)
-    for name in names:
-        groups[key(os.fspath(name))].add(name)
-    return {name for group in groups.values() if len(group) > 1 for name in group}
-
-
-def _folded(name: str) -> str:
-    return unicodedata.normalize("NFC", name.casefold())
-
-
-def _folding(folder: Path) -> Callable[[str], str]:
-    """Find out, by a file, which names the file system of a folder takes for one; return what makes them the same."""
-    above = next(path for path in (folder, *folder.absolute().parents) if path.is_dir())
-    try:
-        with tempfile.TemporaryDirectory(prefix=".audiorestore-", dir=above) as probe:
-            Path(probe, "A").touch()
-            Path(probe, "\u00e9").touch()
-            case, composition = Path(probe, "a").exists(), Path(probe, "e\u0301").exists()
-    except OSError:  # what is wrong with the folder is said where a result is written
-        return str
-    if case:
-        return _folded
-    return (lambda name: unicodedata.normalize("NFC", name)) if composition else str

@@ -36,22 +36,15 @@ class Settled(StrEnum):
 @ledger.command()
 def summary(place: PlaceArgument, state: StateOption = None, as_json: JsonOption = False) -> None:
     """Count recordings by status, with hours of sound, and tell of the latest run."""
+    from audiorestore.records.ledger import COUNT_COLUMNS, count_rows
+
     with _opened(place, state) as opened:
         counts, latest, gone = opened.counts(0), opened.latest(), opened.gone()
     if as_json:
         counted = {status: asdict(count) for status, count in counts.items()}
         print_json({"files": counted, "latest_run": asdict(latest) if latest else None, "gone": gone})
         return
-    rows = [
-        (status, str(count.files), f"{count.audio_seconds / 3600:.2f}", f"{count.size / 1e9:.3f}")
-        for status, count in sorted(counts.items())
-    ]
-    total = (
-        str(sum(count.files for count in counts.values())),
-        f"{sum(count.audio_seconds for count in counts.values()) / 3600:.2f}",
-        f"{sum(count.size for count in counts.values()) / 1e9:.3f}",
-    )
-    print_table(("status", "files", "hours", "GB of sources"), [*rows, ("all", *total)])
+    print_table(COUNT_COLUMNS, count_rows(counts))
     if latest is not None:
         messages().print(f"latest run: {latest.number}, {latest.started}, {printable(latest.source)}", markup=False)
     if gone:

@@ -221,7 +221,8 @@ def _plan(sources: Sequence[str], out: str, here: Path, *, residual: bool) -> tu
     Raises:
         InputError: there is no sound. OutputError: results would collide. ConfigError: ``out`` cannot hold them.
     """
-    from audiorestore.audio.storage import plan_output, plan_outputs, scan
+    from audiorestore.audio.outputs import plan_output, plan_outputs
+    from audiorestore.audio.storage import scan
     from audiorestore.audio.urls import is_url
     from audiorestore.distant import target_of
     from audiorestore.jobs import Job

@@ -105,6 +105,7 @@ _FROM_2 = """
 ALTER TABLE runs ADD COLUMN destination TEXT NOT NULL DEFAULT '';
 ALTER TABLE files ADD COLUMN audio_sha256 TEXT;
 ALTER TABLE files ADD COLUMN again INTEGER NOT NULL DEFAULT 0;"""
+_PAGE = 5000  # names that are asked for at a time
 _CHUNK = 1000  # rows in one transaction of a plan: memory and the wait of other writers stay small
 
 # Waiting or finished work that a plan found as it says; if another run was quicker, its row stays.
@@ -167,11 +168,17 @@ UPDATE files SET status = 'pending', again = 1, crashes = 0, error = NULL WHERE 
     AND (:pattern IS NULL OR CAST(source AS TEXT) GLOB :pattern)
 """
 _LIKE = """
-SELECT * FROM files WHERE audio_seconds = ? AND audio_sha256 = ? AND status = 'done' AND model = ? AND parameters = ?
-    AND source != ? ORDER BY source LIMIT 16
+SELECT * FROM files WHERE audio_seconds = ? AND audio_sha256 = ? AND status IN ('done', 'refused') AND model = ?
+    AND parameters = ? AND source != ? ORDER BY status, source LIMIT 16
 """
-_PENDING = "SELECT source, size FROM files WHERE status = 'pending' AND run >= ? ORDER BY crashes, source"
-_UNVERIFIED = "SELECT source, size FROM files WHERE run >= ? AND status = 'done' AND verified = 0 ORDER BY source"
+_PENDING = """
+SELECT crashes, source, size FROM files WHERE status = 'pending' AND run >= ? AND (crashes, source) > (?, ?)
+ORDER BY crashes, source LIMIT ?
+"""
+_UNVERIFIED = """
+SELECT source, size FROM files WHERE run >= ? AND status = 'done' AND verified = 0 AND source > ?
+ORDER BY source LIMIT ?
+"""
 _COUNTS = """
 SELECT status, COUNT(*), COALESCE(SUM(size), 0), COALESCE(SUM(audio_seconds), 0) FROM files WHERE run >= ?
 GROUP BY status
@@ -355,6 +362,22 @@ class Count:
     audio_seconds: float = 0.0
 
 
+COUNT_COLUMNS = ("status", "files", "hours of sound", "GB of sources")
+
+
+def count_rows(counts: Mapping[Status, Count]) -> list[tuple[str, ...]]:
+    """Return counts as people read them, in the columns of `COUNT_COLUMNS`: by status, and in the last row all."""
+    whole = Count(
+        sum(count.files for count in counts.values()),
+        sum(count.size for count in counts.values()),
+        sum(count.audio_seconds for count in counts.values()),
+    )
+    return [
+        (name, str(count.files), f"{count.audio_seconds / 3600:.2f}", f"{count.size / 1e9:.3f}")
+        for name, count in (*sorted(counts.items()), ("all", whole))
+    ]
+
+
 def recipe(config: Mapping[str, Any], *, model: str, residual: bool) -> Recipe:
     """Return the recipe of a configuration.
 
@@ -522,13 +545,11 @@ class Ledger:
         with self._transaction() as connection:
             connection.execute("DELETE FROM sightings WHERE look < ?", (now,))
 
-    def unsettled(self, seconds: float, now: float | None = None) -> set[str]:
-        """Return the sources that have not stayed as they are for so long, by the looks so far."""
+    def is_settling(self, source: str, seconds: float, now: float | None = None) -> bool:
+        """Tell whether a source has not stayed as it is for so long, by the looks so far."""
         since = (time.time() if now is None else now) - seconds
-        return {
-            _name(name)
-            for (name,) in self._connection.execute("SELECT source FROM sightings WHERE since > ?", (since,))
-        }
+        statement = "SELECT 1 FROM sightings WHERE source = ? AND since > ?"
+        return self._connection.execute(statement, (_stored(source), since)).fetchone() is not None
 
     def settled(self, seconds: float, now: float | None = None) -> int:
         """Return how many sources have stayed as they are for so long and are new to the files of the ledger."""
@@ -563,7 +584,7 @@ class Ledger:
         return self._connection.execute(statement, (audio_seconds,)).fetchone() is not None
 
     def same_sound(self, row: Row, audio_seconds: float, audio_sha256: str) -> list[Row]:
-        """Return other sources with these samples that are done by the recipe of a row (at most 16)."""
+        """Return other sources with these samples that are done, or refused, by the recipe of a row (at most 16)."""
         return list(self._select(_LIKE, audio_seconds, audio_sha256, row.model, row.parameters, _stored(row.source)))
 
     def forget(self, row: Row) -> None:
@@ -579,9 +600,14 @@ class Ledger:
         with self._transaction() as connection:
             connection.executemany(_ADD, (_stored_row(row) for row in rows))
 
-    def pending(self, run: int) -> list[tuple[str, int]]:
-        """Return name and size of each source to do; those that processes died in come last."""
-        return self._names(_PENDING, run)
+    def pending(self, run: int) -> Iterator[tuple[str, int]]:
+        """Yield name and size of each source to do; those that processes died in come last.
+
+        They are asked for some thousands at a time, so what is begun or done meanwhile does not come.
+        """
+        page = [(-1, "", 0)]
+        while page := self._connection.execute(_PENDING, (run, *page[-1][:2], _PAGE)).fetchall():
+            yield from ((_name(source), size) for _, source, size in page)
 
     def claim(self, source: str, run: int, wanted: Recipe, owner: Owner, *, lease_seconds: float) -> Row | None:
         """Begin a file, unless another process has, or the run was stopped; its row is then as returned."""
@@ -641,9 +667,11 @@ class Ledger:
         """Mark a file failed in which a process, dead by now, came to no end; False if the lease was lost."""
         return self._settle(_GIVE_UP, source, owner, {"error": printable(error)})
 
-    def unverified(self, run: int) -> list[tuple[str, int]]:
-        """Return name and size of each source whose result has not been read again."""
-        return self._names(_UNVERIFIED, run)
+    def unverified(self, run: int) -> Iterator[tuple[str, int]]:
+        """Yield name and size of each source whose result has not been read again; asked for as those of `pending`."""
+        page = [("", 0)]
+        while page := self._connection.execute(_UNVERIFIED, (run, page[-1][0], _PAGE)).fetchall():
+            yield from ((_name(source), size) for source, size in page)
 
     def verify(self, source: str) -> str | None:
         """Read a result again and compare it with its row; return what is wrong, and mark the file failed then."""
@@ -694,9 +722,6 @@ class Ledger:
             return 0
         statement = "SELECT COUNT(*) FROM files JOIN runs ON runs.id = files.run WHERE run < ? AND runs.source = ?"
         return int(self._connection.execute(statement, (last.number, _stored(last.source))).fetchone()[0])
-
-    def _names(self, statement: str, run: int) -> list[tuple[str, int]]:
-        return [(_name(source), size) for source, size in self._connection.execute(statement, (run,))]
 
     def _settle(self, statement: str, source: str, owner: Owner, values: Mapping[str, _Value]) -> bool:
         with self._transaction() as connection:
