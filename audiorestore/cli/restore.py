@@ -7,7 +7,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -301,6 +301,7 @@ def _restore(
         with at_hand(task.job, origin=task.origin, target=task.target, force=force) as job:
             settings = adviser.settings(job.source)
             network = restorer if settings.denoise and settings.strength_db > 0 else None
+            job = replace(job, overwrite_quarantine=force)
             record = run_job(job, settings, network, force=force, progress=display.start(task, job.source))
             undrawn = "" if wanted is None else _draw(job, record, wanted)
     except Exception as error:
