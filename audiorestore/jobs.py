@@ -6,11 +6,12 @@ import math
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +28,19 @@ from audiorestore.diagnosis.diagnose import diagnose
 from audiorestore.errors import AudioRestoreError, InputError, OutputError
 from audiorestore.models.checkpoint import load_checkpoint
 from audiorestore.quality.comparison import ComparisonMeter, compare
-from audiorestore.quality.gates import Verdict, judge
+from audiorestore.quality.gates import judge
 from audiorestore.quality.inspection import inspect
 from audiorestore.quality.loudness import measure_loudness
-from audiorestore.records.record import FileState, Record, Stage, file_state, machine, record_path, residual_path
+from audiorestore.records.record import (
+    FileState,
+    Record,
+    Stage,
+    file_state,
+    machine,
+    record_path,
+    residual_path,
+    sha256_of,
+)
 from audiorestore.records.review import Review
 from audiorestore.restoration.advice import Advice, advise
 from audiorestore.restoration.pipeline import (
@@ -57,7 +67,9 @@ class Job:
         source: the recording, never changed.
         result: where the restored file goes; the record goes beside it.
         residual: where what was removed goes, if wanted: ``source == result + residual``.
-        quarantine: where the result goes, with residual and record beside it, if the quality plan refuses it.
+        quarantine: where the result goes, with residual and record beside it, if the quality plan refuses it. What
+            an earlier restoration has left there is replaced; of anything else that is an error.
+        overwrite_quarantine: replace what stands there, whoever put it there.
         address: returns what the record calls a file of this job: of copies, the URLs of what they are copies of.
         reviews: what people decided about the result that this one replaces, if that goes on to hold.
     """
@@ -66,6 +78,7 @@ class Job:
     result: Path
     residual: Path | None = None
     quarantine: Path | None = None
+    overwrite_quarantine: bool = False
     address: Callable[[Path], str] = os.fspath
     reviews: tuple[Review, ...] = ()
 
@@ -104,8 +117,8 @@ def run_job(
         resumable_seconds: of a recording as long as this or longer, what the network has done is kept beside the result
             until all is done (`restoration.resume`, 4 bytes a sample): killed, the same job goes on there.
 
-    A result appears under its name only when it is whole, and stays there only if it was read back, the source was
-    found untouched, and the record stands beside it.
+    A result appears under its name only when it is whole, was read back, the source was found untouched, and the record
+    can stand beside it.
 
     Raises:
         InputError: the source cannot be used. OutputError: the result cannot be written, or reads back wrong.
@@ -137,22 +150,22 @@ def run_job(
                 resume_path(job.result).unlink(missing_ok=True)  # of other settings
         else:
             finished = stack.enter_context(_resumed(job, before, config, restorer))
-        written = _restore(job, source, plan, config, restorer, finished, made, force=force, progress=progress)
+        written = _restore(job, source, plan, config, restorer, finished, force=force, progress=progress)
+        stack.callback(written.discard)
         if file_state(job.source, before.sound) != before:
             raise InputError(job.source, expected="a source that stays as it is", found="it changed during the work")
-        with FileSource.open(job.result) as result:
+        with FileSource.open(written.result.part) as result:
             after = _verified(job.result, result, source.info)
             compared = looks.submit(compare, source, result)
             found, change = inspect(result), compared.result()
             damage = count_changed(mapped.result(), source, result, change.changed_samples)
         verdict = judge(config.quality, before=inspected.result(), after=found, change=change)
-        if verdict.outcome == "fail" and job.quarantine is not None:
-            made += [(path, number) for path in _quarantine(job) for _, number in made]
-            job, after = _quarantined(job, after)
+        rest = None if written.residual is None else _residual_state(written.residual.part)
+        place = _quarantined(job) if verdict.outcome == "fail" else job
         record = Record(
-            source=_addressed(job, replace(before, audio_sha256=sounded.result())),
-            result=_addressed(job, after),
-            residual=None if job.residual is None else _addressed(job, _residual_state(job.residual)),
+            source=_addressed(job, before, job.source, sounded.result()),
+            result=_addressed(job, after, place.result),
+            residual=None if rest is None or place.residual is None else _addressed(job, rest, place.residual),
             config=to_mapping(asked),
             advice={} if advice is None else _advised(advice, offered),
             stages=_stages(plan, replace(config, strength_db=written.strength_db), restorer),
@@ -160,8 +173,8 @@ def run_job(
             machine=_machine(restorer),
             measures={"before": asdict(inspected.result()), "after": asdict(found), "change": to_mapping(change)},
             quality=to_mapping(verdict),
-            overs=written.overs,
-            peak=written.peak,
+            overs=written.result.overs,
+            peak=written.result.peak,
             gain_db=20 * math.log10(written.gain),
             damage=damage,
             warnings=(
@@ -172,7 +185,13 @@ def run_job(
             started=started,
             seconds=round(time.monotonic() - clock, 3),
         )
-        record.write(record_path(job.result), force=force or job.result == job.quarantine, made=made)
+        if place is not job:
+            _make_room_in_quarantine(place, record)
+        replaces = force or place is not job
+        publish = partial(_publish, written.staged(place), record_path(place.result), made, force=replaces)
+        record.write(record_path(place.result), force=replaces, publish=publish)
+        if place is not job:
+            _remove_replaced(job, place, force=force)
     return record
 
 
@@ -233,8 +252,8 @@ def reuse(
         InputError, OutputError: see `run_job`.
     """
     if record.refused:
-        refused, refused_residual = _quarantine(job)
-        job, force = replace(job, result=refused, residual=refused_residual if job.residual else None), True
+        job, force = _quarantined(job), True
+        _make_room_in_quarantine(job, record)
     try:
         return _reuse(job, record, kept, kept_residual, force=force)
     except _OtherSoundError:
@@ -247,21 +266,32 @@ class _OtherSoundError(Exception):
 
 def _reuse(job: Job, record: Record, kept: Path, kept_residual: Path | None, *, force: bool) -> Record:
     clock, started = time.monotonic(), datetime.now(UTC).isoformat(timespec="seconds")
-    with _no_leftovers() as made, FileSource.open(job.source) as source, FileSource.open(kept) as known:
+    with (
+        _no_leftovers() as made,
+        FileSource.open(job.source) as source,
+        FileSource.open(kept) as known,
+        ExitStack() as stack,
+    ):
         before = file_state(job.source, _sound(source.info))
         make_folder(job.result.parent, like=job.source.parent)
         with PartFile(record_path(job.result), force=force):
             pass  # as in `run_job`
+        written: FileWriter | PartFile
         if before.sha256 == record.source.sha256:
-            _copy(kept, job.result, job.source, made, force=force)
+            written = stack.enter_context(_copied(kept, job.result, job.source, force=force))
         else:
-            _rewrite(job, record, source, known, made, force=force)
+            written = _rewritten(job, record, source, known, force=force)
+            stack.callback(written.discard)
+        staged: list[_Staged] = [(written, job.result)]
+        rest = job.residual
         if job.residual is not None and kept_residual is not None and job.residual != kept_residual:
             make_folder(job.residual.parent, like=job.source.parent)
-            _copy(kept_residual, job.residual, job.source, made, force=force)
+            copy = stack.enter_context(_copied(kept_residual, job.residual, job.source, force=force))
+            staged.append((copy, job.residual))
+            rest = copy.part
         if file_state(job.source, before.sound) != before:
             raise InputError(job.source, expected="a source that stays as it is", found="it changed during the work")
-        with FileSource.open(job.result) as result:
+        with FileSource.open(written.part) as result:
             after = _verified(job.result, result, source.info)
         if after.audio_sha256 != record.result.audio_sha256:
             raise _OtherSoundError
@@ -269,29 +299,33 @@ def _reuse(job: Job, record: Record, kept: Path, kept_residual: Path | None, *, 
         again = replace(
             record,
             reviews=job.reviews,
-            source=_addressed(job, replace(before, audio_sha256=record.source.audio_sha256)),
-            result=_addressed(job, after),
-            residual=None if job.residual is None else _addressed(job, _residual_state(job.residual)),
+            source=_addressed(job, before, job.source, record.source.audio_sha256),
+            result=_addressed(job, after, job.result),
+            residual=None
+            if rest is None or job.residual is None
+            else _addressed(job, _residual_state(rest), job.residual),
             warnings=(*record.warnings, note),
             started=started,
             seconds=round(time.monotonic() - clock, 3),
         )
-        again.write(record_path(job.result), force=force, made=made)
+        publish = partial(_publish, staged, record_path(job.result), made, force=force)
+        again.write(record_path(job.result), force=force, publish=publish)
     return again
 
 
-def _copy(kept: Path, path: Path, source: Path, made: _Made, *, force: bool) -> None:
-    with PartFile(path, force=force, source=source) as part:
-        made.append((path, file_number(part.part)))
-        try:
-            shutil.copyfile(kept, part.part)
-        except OSError as error:
-            raise OutputError(path, expected="a copy of a result", found=describe(error)) from error
-        part.commit()
+def _copied(kept: Path, path: Path, source: Path, *, force: bool) -> PartFile:
+    """Return a copy of a file that has not got its name yet."""
+    part = PartFile(path, force=force, source=source)
+    try:
+        shutil.copyfile(kept, part.part)
+    except OSError as error:
+        part.discard()
+        raise OutputError(path, expected="a copy of a result", found=describe(error)) from error
+    return part
 
 
-def _rewrite(job: Job, record: Record, source: FileSource, known: FileSource, made: _Made, *, force: bool) -> None:
-    """Write the samples of a result once more, with the tags of the job's source.
+def _rewritten(job: Job, record: Record, source: FileSource, known: FileSource, *, force: bool) -> FileWriter:
+    """Write the samples of a result once more, with the tags of the job's source, but do not give it its name yet.
 
     Raises:
         _OtherSoundError: they would not stay the same.
@@ -299,13 +333,15 @@ def _rewrite(job: Job, record: Record, source: FileSource, known: FileSource, ma
     config = from_mapping(RestorationConfig, record.config, where=record.source.path)
     with ExitStack() as stack:
         result = _result_writer(job, source.info, config, _history(record.stages, config), force=force)
-        stack.push(result)
-        made.append((job.result, result.number))
+        stack.callback(result.discard)
         if known.info.subtype in LOSSY or result.info.subtype != known.info.subtype:
             raise _OtherSoundError
         size = 10 * known.sample_rate
         for start in range(0, known.n_samples, size):
             result.write(known.exact(start, min(start + size, known.n_samples)))
+        result.complete()
+        stack.pop_all()
+    return result
 
 
 def _result_writer(job: Job, info: AudioInfo, config: RestorationConfig, history: str, *, force: bool) -> FileWriter:
@@ -335,13 +371,40 @@ def _no_leftovers() -> Iterator[_Made]:
         raise
 
 
+_Staged = tuple[FileWriter | PartFile, Path]
+"""A file that is whole but has not got its name yet, and that name."""
+
+
+def _publish(staged: Sequence[_Staged], record: Path, made: _Made, part: Path, *, force: bool) -> None:
+    """Give files their names, just before their record gets its own."""
+    for file, path in staged:
+        made.append((path, file_number(file.part)))
+        file.commit(path, force=force)
+    made.append((record, file_number(part)))
+
+
 @dataclass(frozen=True)
 class _Written:
-    overs: int
-    peak: float
+    """What was written, whole but without its name yet."""
+
+    result: FileWriter
+    residual: FileWriter | None
     gain: float
     strength_db: float
     notes: tuple[str, ...]
+
+    def staged(self, place: Job) -> list[_Staged]:
+        """Return the files with their names."""
+        files: list[_Staged] = [(self.result, place.result)]
+        if self.residual is not None and place.residual is not None:
+            files.append((self.residual, place.residual))
+        return files
+
+    def discard(self) -> None:
+        """Remove what has not got its name."""
+        for file in (self.result, self.residual):
+            if file is not None:
+                file.discard()
 
 
 class _TooMuchError(Exception):
@@ -359,7 +422,6 @@ def _restore(
     config: RestorationConfig,
     restorer: Restorer | None,
     finished: KeptChunks | None,
-    made: _Made,
     *,
     force: bool,
     progress: Progress | None,
@@ -371,7 +433,7 @@ def _restore(
         stage = restored(source, plan, careful, restorer, finished)
         try:
             history = _history(_stages(plan, careful, restorer), careful)
-            written = _write(job, source, stage, restorer, careful, history, made, force=force, progress=progress)
+            written = _write(job, source, stage, restorer, careful, history, force=force, progress=progress)
         except _TooMuchError:
             continue
         if strength == config.strength_db:
@@ -391,7 +453,6 @@ def _write(
     restorer: Restorer | None,
     config: RestorationConfig,
     history: str,
-    made: _Made,
     *,
     force: bool,
     progress: Progress | None,
@@ -407,29 +468,32 @@ def _write(
     with ExitStack() as stack:
         history += f"; attenuated by {-20 * math.log10(gain):.2f} dB" if gain < 1 else ""
         result = _result_writer(job, source.info, config, history, force=force)
-        stack.push(result)
-        made.append((job.result, result.number))
+        stack.callback(result.discard)
         residual = _residual_writer(job, source.info, force=force)
         if residual is not None:
-            stack.push(residual)
-            made.append((residual.path, residual.number))
+            stack.callback(residual.discard)
         exactly = source.wide or residual is not None or guard is not None
-        for block in stack.enter_context(closing(streamed(stage, config, restorer))):
-            start = result.written
-            stop = start + block.shape[1]
-            original = source.exact(start, stop) if exactly else block  # nobody looks at it otherwise
-            if source.wide:  # the change alone is float32: what no stage changed keeps all its bits
-                block = original + (block.double() - source.read(start, stop).double())
-            kept = result.write(block * gain if gain != 1.0 else block)
-            if residual is not None:
-                residual.write(original - kept.double())
-            if guard is not None:
-                guard.add(original.numpy(), kept.double().numpy() / gain)
-            if progress:
-                progress(result.written, source.n_samples)
+        with closing(streamed(stage, config, restorer)) as pieces:
+            for block in pieces:
+                start = result.written
+                stop = start + block.shape[1]
+                original = source.exact(start, stop) if exactly else block  # nobody looks at it otherwise
+                if source.wide:  # the change alone is float32: what no stage changed keeps all its bits
+                    block = original + (block.double() - source.read(start, stop).double())
+                kept = result.write(block * gain if gain != 1.0 else block)
+                if residual is not None:
+                    residual.write(original - kept.double())
+                if guard is not None:
+                    guard.add(original.numpy(), kept.double().numpy() / gain)
+                if progress:
+                    progress(result.written, source.n_samples)
         if guard is not None and not config.quality.allows(guard.comparison()):
             raise _TooMuchError
-    return _Written(result.overs, result.peak, gain, config.strength_db, _notes(result, config))
+        result.complete()
+        if residual is not None:
+            residual.complete()
+        stack.pop_all()  # they are whole
+    return _Written(result, residual, gain, config.strength_db, _notes(result, config))
 
 
 def _notes(result: FileWriter, config: RestorationConfig) -> tuple[str, ...]:
@@ -466,7 +530,7 @@ def _verified(path: Path, result: FileSource, wanted: AudioInfo) -> FileState:
     found = (result.sample_rate, result.channels, result.n_samples)
     if found != promised:
         raise OutputError(path, expected=_shape(promised), found=_shape(found))
-    return file_state(path, _sound(result.info), audio_sha256(result))
+    return file_state(result.path, _sound(result.info), audio_sha256(result))
 
 
 def _shape(shape: tuple[int, int, int]) -> str:
@@ -484,8 +548,9 @@ def _sound(info: AudioInfo) -> dict[str, Any]:
     }
 
 
-def _addressed(job: Job, state: FileState) -> FileState:
-    return replace(state, path=job.address(Path(state.path)))
+def _addressed(job: Job, state: FileState, path: Path, sound_sha256: str | None = None) -> FileState:
+    """Return the state of a file under its final name, and with the hash of its sound if that was found elsewhere."""
+    return replace(state, path=job.address(path), audio_sha256=sound_sha256 or state.audio_sha256)
 
 
 def _residual_state(path: Path) -> FileState:
@@ -493,23 +558,48 @@ def _residual_state(path: Path) -> FileState:
         return file_state(path, _sound(residual.info), audio_sha256(residual))
 
 
-def _quarantine(job: Job) -> tuple[Path, Path]:
-    """Return where a refused result and its residual belong."""
-    assert job.quarantine is not None
-    return job.quarantine, residual_path(job.quarantine)
+def _quarantined(job: Job) -> Job:
+    """Return a job whose files go to where refused ones belong, out of the way of good ones."""
+    if job.quarantine is None:
+        return job
+    return replace(job, result=job.quarantine, residual=residual_path(job.quarantine) if job.residual else None)
 
 
-def _quarantined(job: Job, result: FileState) -> tuple[Job, FileState]:
-    """Move a refused result and its residual out of the way of good ones; return where they are now.
+def _make_room_in_quarantine(job: Job, record: Record) -> None:
+    """Make sure that a refused result and what belongs to it may have their names.
 
-    The record of a result that this one has replaced tells of nothing any more.
+    Raises:
+        OutputError: something has one of them that is not what an earlier restoration has put there.
     """
-    refused, residual = _quarantine(job)
-    make_folder(refused.parent, like=job.source.parent)
-    job.result.replace(refused)
-    record_path(job.result).unlink(missing_ok=True)
-    moved = replace(job, result=refused, residual=job.residual.replace(residual) if job.residual else None)
-    return moved, replace(result, path=os.fspath(refused))
+    make_folder(job.result.parent, like=job.source.parent)
+    if job.overwrite_quarantine:
+        return
+    path, old = record_path(job.result), None
+    with suppress(InputError):
+        old = Record.read(path)
+    ours = {state.sha256 for one in (old, record) if one for state in (one.result, one.residual) if state}
+    strange = [path] if old is None and os.path.lexists(path) else []
+    strange += [file for file in (job.result, residual_path(job.result)) if not _is_free(file, ours)]
+    if strange:
+        expected, found = "a free name for a refused result (or force)", "a file that no restoration has put there"
+        raise OutputError(strange[0], expected=expected, found=found)
+
+
+def _is_free(path: Path, ours: set[str]) -> bool:
+    """Tell whether a name is free, or that of a file with one of these hashes."""
+    try:
+        return not os.path.lexists(path) or sha256_of(path) in ours
+    except OSError:
+        return False
+
+
+def _remove_replaced(job: Job, place: Job, *, force: bool) -> None:
+    """Remove what a refused result has replaced: the good one, by force, and the residual of an earlier refused one."""
+    replaced = [record_path(job.result), job.result, job.residual] if force else []
+    replaced += [residual_path(place.result)] if place.residual is None else []
+    for path in replaced:
+        if path is not None:
+            path.unlink(missing_ok=True)
 
 
 def _stages(plan: Plan, config: RestorationConfig, restorer: Restorer | None) -> tuple[Stage, ...]:
@@ -550,19 +640,15 @@ def _machine(restorer: Restorer | None) -> dict[str, Any]:
     return machine(device=str(restorer.device), precision=str(restorer.dtype).removeprefix("torch."))
 
 
-def _refusals(verdict: Verdict) -> tuple[str, ...]:
-    return tuple(f"quality, {verdict.plan}: {reason}" for reason in verdict.reasons())
-
-
 def _warnings(plan: Plan, written: _Written) -> tuple[str, ...]:
     warnings = list(written.notes)
     if plan.gaps is not None and plan.gaps.meant:
         warnings.append(
             f"{plan.gaps.meant} gaps left alone: too many, too regular, or between sounds too different, for dropouts"
         )
-    if written.overs:
+    if written.result.overs:
         warnings.append(
-            f"{written.overs} samples over full scale were clipped (overflow: float or attenuate avoids it)"
+            f"{written.result.overs} samples over full scale were clipped (overflow: float or attenuate avoids it)"
         )
     if written.gain < 1:
         warnings.append(f"the whole recording was attenuated by {-20 * math.log10(written.gain):.2f} dB to fit")

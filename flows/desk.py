@@ -60,7 +60,13 @@ class Desk:
             folder = self._folder(row)
             result = folder / row.output
             residual = None if row.residual is None else folder / row.residual
-            job = Job(source, result, residual, quarantine_path(result, folder))
+            job = Job(
+                source,
+                result,
+                residual,
+                quarantine_path(result, folder),
+                overwrite_quarantine=self._archive.config.force,
+            )
             try:
                 yield replace(job, address=lambda path: self._address(path, row, source))
             except FileError as error:  # it knows the copies only

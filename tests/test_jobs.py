@@ -9,6 +9,7 @@ import threading
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -286,6 +287,57 @@ def test_a_refused_result_goes_to_quarantine_with_all_that_belongs_to_it(tmp_pat
         assert Record.read(record_path(quarantine)) == record
         assert hashlib.sha256(quarantine.read_bytes()).hexdigest() == record.result.sha256
     assert "programme_deviation_db: expected at most 0.001" in record.warnings[-1]
+
+
+@pytest.mark.parametrize("name", ["b.wav", "b.wav.residual.wav", "b.wav.restoration.json"])
+def test_what_is_not_ours_in_quarantine_stays_unless_forced(tmp_path: Path, restorer: Restorer, name: str) -> None:
+    source = wav(tmp_path / "a.wav", recording())
+    strict = replace(CONFIG, quality=QcPlan("strict", {"programme_deviation_db": Limit(fail=0.001)}))
+    quarantine = tmp_path / "quarantine" / "b.wav"
+    quarantine.parent.mkdir()
+    foreign = quarantine.with_name(name)
+    foreign.write_text("somebody else's")
+    job = Job(source, tmp_path / "b.wav", residual_path(tmp_path / "b.wav"), quarantine)
+    with pytest.raises(OutputError, match=f"quarantine/{name}: expected a free name for a refused result"):
+        run_job(job, strict, restorer, force=True)
+    assert [path.name for path in quarantine.parent.iterdir()] == [name]
+    assert foreign.read_text() == "somebody else's"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.wav", "quarantine"]
+    run_job(replace(job, overwrite_quarantine=True), strict, restorer)
+    assert Record.read(record_path(quarantine)).residual is not None
+
+
+def test_an_edited_refused_result_stays_and_one_that_lost_its_record_is_known_again(
+    tmp_path: Path, restorer: Restorer
+) -> None:
+    source = wav(tmp_path / "a.wav", recording())
+    strict = replace(CONFIG, quality=QcPlan("strict", {"programme_deviation_db": Limit(fail=0.001)}))
+    quarantine = tmp_path / "quarantine" / "b.wav"
+    job = Job(source, tmp_path / "b.wav", residual_path(tmp_path / "b.wav"), quarantine)
+    run_job(job, strict, restorer)
+    record_path(quarantine).unlink()  # as if killed just before
+    run_job(job, strict, restorer)
+    run_job(replace(job, residual=None), strict, restorer)
+    assert not residual_path(quarantine).exists()
+    quarantine.write_bytes(quarantine.read_bytes() + b"edited")
+    with pytest.raises(OutputError, match=r"b\.wav: .*found a file that no restoration has put there"):
+        run_job(job, strict, restorer)
+
+
+def test_nothing_has_its_name_before_it_was_read_back(
+    tmp_path: Path, restorer: Restorer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, there = wav(tmp_path / "a.wav", recording()), []
+    write = Record.write
+
+    def look(self: Record, path: Path, **options: Any) -> None:
+        there.extend(item.name for item in tmp_path.iterdir() if not item.name.startswith("."))
+        write(self, path, **options)
+
+    monkeypatch.setattr(Record, "write", look)
+    run_job(Job(source, tmp_path / "b.wav", tmp_path / "r.wav"), CONFIG, restorer)
+    assert there == ["a.wav"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.wav", "b.wav", "b.wav.restoration.json", "r.wav"]
 
 
 def test_nothing_is_invented_in_digital_silence(restorer: Restorer) -> None:

@@ -32,7 +32,7 @@ from audiorestore.audio.formats import INTEGER_BITS, LOSSY, Target, frame_bytes,
 from audiorestore.audio.headers import broken_promise, counts_mp3_frames
 from audiorestore.audio.id3 import leading_tags
 from audiorestore.audio.metadata import Carried, bytes_to_carry, carries_chunks, copy_metadata, make_reproducible
-from audiorestore.audio.partfile import FileNumber, PartFile, describe, file_number
+from audiorestore.audio.partfile import PartFile, describe
 from audiorestore.audio.pcm import FLOAT32_BITS, dequantise, quantise
 from audiorestore.audio.riff import parse_layout, patch, set_aiff_length
 from audiorestore.audio.signal import AudioInfo, Source
@@ -234,6 +234,8 @@ HIGHEST_SAMPLE = 1e10
 class FileWriter:
     """Writes a new sound file block by block; it appears under its name when the block is left without an error.
 
+    To look at it before others can, `complete` it, read ``part``, and `commit` or `discard` it then.
+
     ``target`` tells in which format and why, ``overs`` how many samples were over full scale and set to it,
     ``peak`` the largest absolute value before that, ``written`` the samples per channel so far, and ``carried``,
     in the end, which tags and chunks went along.
@@ -284,6 +286,7 @@ class FileWriter:
         self._bits = INTEGER_BITS.get(self.info.subtype)
         self._overflow = overflow
         self._lost_texts: list[str] = []
+        self._complete = False
         self._part = PartFile(self.path, force=force, source=self._source)
         try:
             self._file = self._create(info)
@@ -303,9 +306,9 @@ class FileWriter:
             self.discard()
 
     @property
-    def number(self) -> FileNumber:
-        """The numbers by which the system knows the file that is being written, and will know it under its name."""
-        return file_number(self._part.part)
+    def part(self) -> Path:
+        """Where the file is until it has its name."""
+        return self._part.part
 
     @property
     def info(self) -> AudioInfo:
@@ -335,19 +338,28 @@ class FileWriter:
         self.written += samples.shape[1]
         return torch.cat(kept, dim=1)
 
-    def commit(self) -> None:
-        """Close the file, copy tags and chunks into it, and give it its name.
+    def complete(self) -> None:
+        """Close the file and copy tags and chunks into it: ``part`` is whole then, and can be read.
 
         Raises:
-            OutputError: not as many samples were written as ``info`` promised, the name has been taken
-                meanwhile, or the disk refuses.
+            OutputError: not as many samples were written as ``info`` promised, or the disk refuses.
+        """
+        with self._disk_errors():
+            self._file.close()
+        self._check_length(self.written)
+        self._finish()
+        self._complete = True
+
+    def commit(self, path: Path | None = None, *, force: bool | None = None) -> None:
+        """Complete the file, and give it its name; for another one than was reserved, see `PartFile.commit`.
+
+        Raises:
+            OutputError: as `complete` does, or the name has been taken meanwhile.
         """
         try:
-            with self._disk_errors():
-                self._file.close()
-            self._check_length(self.written)
-            self._finish()
-            self._part.commit()
+            if not self._complete:
+                self.complete()
+            self._part.commit(path, force=force)
         finally:
             self._part.discard()
 

@@ -61,12 +61,18 @@ class PartFile:
     ) -> None:
         self.discard()
 
-    def commit(self) -> None:
+    def commit(self, path: Path | None = None, *, force: bool | None = None) -> None:
         """Bring the part to the disk and give it the final name, in one step.
+
+        Args:
+            path: another name on the same disk, instead of the one that was reserved.
+            force: replace a file of that name; without it, as was said in the beginning.
 
         Raises:
             OutputError: the name has been taken meanwhile, or the disk refuses.
         """
+        self.path = path or self.path
+        self._force = self._force if force is None else force
         with self._system_errors("to finish the file"):
             _sync(self.part)
             self._check_free()

@@ -304,6 +304,7 @@ def _restore(
 
     try:
         with at_hand(task.job, origin=task.origin, target=task.target, force=force) as job:
+            job = replace(job, overwrite_quarantine=force)
             record = run_job(job, settings, restorer, force=force, progress=display.start(task, job.source))
             undrawn = "" if wanted is None else _draw(job, record, wanted)
     except Exception as error:

@@ -12,7 +12,7 @@ import json
 import os
 import platform
 import stat
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path, PurePath
@@ -23,7 +23,7 @@ import torch
 from audiorestore import __version__
 from audiorestore.audio.files import libsndfile_version
 from audiorestore.audio.naming import PAGE_SUFFIX, QUARANTINE, RECORD_SUFFIX, RESIDUAL_SUFFIX
-from audiorestore.audio.partfile import FileNumber, PartFile, describe, file_number
+from audiorestore.audio.partfile import PartFile, describe
 from audiorestore.config import from_mapping, to_mapping
 from audiorestore.damage.damage_map import DamageMap
 from audiorestore.errors import ConfigError, InputError, QualityError
@@ -133,14 +133,20 @@ class Record:
         found = f"one that is not: it is in quarantine, {'; '.join(self.warnings)}"
         return str(QualityError(self.source.path, expected=expected, found=found))
 
-    def write(self, path: Path, *, force: bool = False, made: list[tuple[Path, FileNumber]] | None = None) -> None:
-        """Write the record as JSON, whole or not at all; it is entered in ``made`` before it has its name."""
+    def write(self, path: Path, *, force: bool = False, publish: Callable[[Path], None] | None = None) -> None:
+        """Write the record as JSON, whole or not at all.
+
+        Args:
+            path: its name. force: replace a file of that name.
+            publish: is called with the record where it is whole already, just before it has its name: so what it
+                tells of appears at one moment with it, and not at all if there is no room for it.
+        """
         with PartFile(path, force=force) as part:
-            if made is not None:
-                made.append((path, file_number(part.part)))
             values = to_mapping(replace(self, schema=SCHEMA))
             text = json.dumps({**values, SEAL: _seal(values)}, indent=2, ensure_ascii=True, allow_nan=False)
             part.part.write_text(text + "\n", encoding="ascii")
+            if publish is not None:
+                publish(part.part)
             part.commit()
 
     @classmethod
