@@ -186,7 +186,7 @@ def test_names_of_many_files_take_no_more_memory_than_those_of_few(tmp_path):
         with OutputTable(tmp_path) as table:
             table.enter(FoundFile(Path(f"/in/{n:06}.wav"), Path(f"{n:06}.wav"), (1, n)) for n in range(count))
             names = table.each()
-            assert [next(names)[0].state for _ in range(count // 2)] == [(1, n) for n in range(count // 2)]
+            assert all(next(names)[0].state == (1, number) for number in range(count // 2))
             kept = tracemalloc.take_snapshot().filter_traces([tracemalloc.Filter(False, pathlib.__file__)])
             assert sum(1 for _ in names) == count - count // 2
         tracemalloc.stop()
