@@ -167,6 +167,23 @@ def test_an_interruption_leaves_nothing(archive: Path, monkeypatch: pytest.Monke
     assert {path.name for path in archive.iterdir()} == {"in", "out"}
 
 
+def test_what_a_killed_process_left_is_tidied_and_what_a_living_one_has_is_not(archive: Path) -> None:
+    content = files_below(package_bag(archive / "out").path)
+    dead, lost = archive / ".out.bag.0123abcd.part", archive / ".out.bag.89abcdef.part.old.part"
+    strange = archive / ".out.bag.notours.part"
+    for folder in (dead, strange):
+        (folder / "data").mkdir(parents=True)
+    (archive / "out.bag").rename(lost)  # killed between the two renames of a bag that takes another's place
+    with Bag(archive / "other.bag"), pytest.raises(OutputError, match="a free name"):
+        package_bag(archive / "out")
+    assert {path.name for path in archive.iterdir()} == {"in", "out", "out.bag", strange.name}
+    assert files_below(archive / "out.bag") == content
+    with Bag(archive / "living.bag") as living:
+        living.tag("note.txt", b"")
+        with Bag(archive / "living.bag"):
+            assert len([path for path in archive.iterdir() if path.name.startswith(".living.bag.")]) == 2
+
+
 def test_only_a_bag_is_replaced_and_only_by_force(archive: Path) -> None:
     first = package_bag(archive / "out").path
     with pytest.raises(OutputError, match=r"a free name \(or force\)"):

@@ -2,15 +2,21 @@
 
 It is filled beside its final name, in the hidden folder ``.NAME.RANDOM.part``; every payload file is hashed while it is
 copied, so that the manifests tell what was written, and brought to the disk; then the folder is renamed.
+
+The process holds a lock on its hidden folders. Those without one are of a dead process: the next bag of the same name
+removes them, or gives back its name to the old bag that was about to be replaced.
 """
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -46,12 +52,15 @@ class Bag:
         self._force = force
         self._payload: dict[str, Digests] = {}
         self._tags: dict[str, bytes] = {}
+        self._locks: list[int] = []
+        _tidy(path)
         check_free(path, force=force)
         self._part = path.with_name(f".{path.name}.{secrets.token_hex(4)}{PART_SUFFIX}")
         try:
             (self._part / "data").mkdir(parents=True)
         except OSError as error:
             raise OutputError(path, expected="a folder that can be written to", found=describe(error)) from error
+        self._hold(self._part)
 
     def __enter__(self) -> Self:
         return self
@@ -60,6 +69,8 @@ class Bag:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         shutil.rmtree(self._part, ignore_errors=True)
+        while self._locks:
+            os.close(self._locks.pop())
 
     @property
     def oxum(self) -> str:
@@ -123,11 +134,17 @@ class Bag:
             check_free(self.path, force=self._force)
             old = self._part.with_name(f"{self._part.name}.old{PART_SUFFIX}")
             if self.path.exists():  # a folder cannot take the place of one that is not empty
+                self._hold(self.path)
                 self.path.rename(old)
             self._part.rename(self.path)
             shutil.rmtree(old, ignore_errors=True)
         except OSError as error:
             raise OutputError(self.path, expected="to finish the bag", found=describe(error)) from error
+
+    def _hold(self, folder: Path) -> None:
+        lock = _locked(folder)
+        if lock is not None:
+            self._locks.append(lock)
 
     def _write_tags(self, info: Sequence[tuple[str, str]]) -> None:
         declaration = f"BagIt-Version: {VERSION}\nTag-File-Character-Encoding: UTF-8\n"
@@ -152,6 +169,37 @@ def check_free(path: Path, *, force: bool) -> None:
     if path.exists() and not (force and (path / "bagit.txt").is_file()):
         expected = "a free name, or a bag to replace" if force else "a free name (or force)"
         raise OutputError(path, expected=expected, found="an existing file or folder")
+
+
+def _tidy(path: Path) -> None:
+    """Undo what dead processes have begun under a bag's name; what cannot be locked is left alone."""
+    ours = re.compile(
+        rf"\.{re.escape(path.name)}\.[0-9a-f]{{8}}{re.escape(PART_SUFFIX)}(\.old{re.escape(PART_SUFFIX)})?"
+    )
+    with suppress(OSError):
+        for folder in sorted(path.parent.iterdir()):
+            kind = ours.fullmatch(folder.name)
+            lock = None if kind is None or folder.is_symlink() or not folder.is_dir() else _locked(folder)
+            if kind is None or lock is None:
+                continue
+            if kind[1] and not path.exists():
+                folder.rename(path)
+            else:
+                shutil.rmtree(folder, ignore_errors=True)
+            os.close(lock)
+
+
+def _locked(folder: Path) -> int | None:
+    """Return a lock on a folder, held until it is closed; None if another process has it, or there are no locks."""
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(descriptor)
+            raise
+        return descriptor
+    return None
 
 
 def _manifest(algorithm: str, files: dict[str, Digests]) -> bytes:
