@@ -19,7 +19,7 @@ from audiorestore import __version__
 from audiorestore.audio.files import FileSource, FileWriter
 from audiorestore.audio.fixity import audio_sha256
 from audiorestore.audio.formats import LOSSY
-from audiorestore.audio.partfile import FileNumber, PartFile, describe, file_number, make_folder
+from audiorestore.audio.partfile import FileNumber, PartFile, describe, file_number, make_folder, only_one, parts_of
 from audiorestore.audio.signal import AudioInfo, Source
 from audiorestore.audio.transient import is_transient
 from audiorestore.config import from_mapping, to_mapping
@@ -136,6 +136,7 @@ def run_job(
         inspected = looks.submit(inspect, source)
         sounded = looks.submit(audio_sha256, source)
         make_folder(job.result.parent, like=job.source.parent)
+        _undo_killed(job)
         with PartFile(record_path(job.result), force=force):
             pass  # there must be room for the record, under its name too
         asked, offered, advice = config, restorer, _advice(job, source, config)
@@ -188,10 +189,9 @@ def run_job(
         if place is not job:
             _make_room_in_quarantine(place, record)
         replaces = force or place is not job
-        publish = partial(_publish, written.staged(place), record_path(place.result), made, force=replaces)
+        stale = _stale(job, place, force=force)
+        publish = partial(_publish, written.staged(place), record_path(place.result), made, stale, force=replaces)
         record.write(record_path(place.result), force=replaces, publish=publish)
-        if place is not job:
-            _remove_replaced(job, place, force=force)
     return record
 
 
@@ -251,11 +251,12 @@ def reuse(
     Raises:
         InputError, OutputError: see `run_job`.
     """
-    if record.refused:
-        job, force = _quarantined(job), True
-        _make_room_in_quarantine(job, record)
+    place = _quarantined(job) if record.refused else job
+    if place is not job:
+        _make_room_in_quarantine(place, record)
+    stale = _stale(job, place, force=force)
     try:
-        return _reuse(job, record, kept, kept_residual, force=force)
+        return _reuse(place, record, kept, kept_residual, stale, force=force or place is not job)
     except _OtherSoundError:
         return None
 
@@ -264,7 +265,9 @@ class _OtherSoundError(Exception):
     """What was written is not the sound that was to be kept, and is dropped."""
 
 
-def _reuse(job: Job, record: Record, kept: Path, kept_residual: Path | None, *, force: bool) -> Record:
+def _reuse(
+    job: Job, record: Record, kept: Path, kept_residual: Path | None, stale: Sequence[Path], *, force: bool
+) -> Record:
     clock, started = time.monotonic(), datetime.now(UTC).isoformat(timespec="seconds")
     with (
         _no_leftovers() as made,
@@ -308,7 +311,7 @@ def _reuse(job: Job, record: Record, kept: Path, kept_residual: Path | None, *, 
             started=started,
             seconds=round(time.monotonic() - clock, 3),
         )
-        publish = partial(_publish, staged, record_path(job.result), made, force=force)
+        publish = partial(_publish, staged, record_path(job.result), made, stale, force=force)
         again.write(record_path(job.result), force=force, publish=publish)
     return again
 
@@ -375,8 +378,12 @@ _Staged = tuple[FileWriter | PartFile, Path]
 """A file that is whole but has not got its name yet, and that name."""
 
 
-def _publish(staged: Sequence[_Staged], record: Path, made: _Made, part: Path, *, force: bool) -> None:
-    """Give files their names, just before their record gets its own."""
+def _publish(
+    staged: Sequence[_Staged], record: Path, made: _Made, stale: Sequence[Path], part: Path, *, force: bool
+) -> None:
+    """Give files their names, just before their record gets its own, and after what they replace elsewhere is gone."""
+    for path in stale:
+        path.unlink(missing_ok=True)
     for file, path in staged:
         made.append((path, file_number(file.part)))
         file.commit(path, force=force)
@@ -593,13 +600,40 @@ def _is_free(path: Path, ours: set[str]) -> bool:
         return False
 
 
-def _remove_replaced(job: Job, place: Job, *, force: bool) -> None:
-    """Remove what a refused result has replaced: the good one, by force, and the residual of an earlier refused one."""
-    replaced = [record_path(job.result), job.result, job.residual] if force else []
-    replaced += [residual_path(place.result)] if place.residual is None else []
-    for path in replaced:
-        if path is not None:
-            path.unlink(missing_ok=True)
+def _stale(job: Job, place: Job, *, force: bool) -> list[Path]:
+    """Return what must go when a result gets its name.
+
+    A refused one that was forced replaces the good one, record first. And no residual may stay that is of another result.
+    """
+    stale: list[Path] = []
+    if place is not job and force:
+        stale += [record_path(job.result), job.result, job.residual or residual_path(job.result)]
+    if place.residual is None and (place is not job or _has_residual(job.result)):
+        stale.append(residual_path(place.result))
+    return stale
+
+
+def _has_residual(result: Path) -> bool:
+    """Tell whether a result that is there has a residual which its record knows."""
+    try:
+        state, residual = Record.read(record_path(result)).residual, residual_path(result)
+        return state is not None and sha256_of(residual) == state.sha256
+    except (AudioRestoreError, OSError):
+        return False
+
+
+def _undo_killed(job: Job) -> None:
+    """Remove a result whose process was killed before the record had its name, too: that knows it by its hash."""
+    path = record_path(job.result)
+    for part in [] if os.path.lexists(path) else parts_of(path):
+        with suppress(AudioRestoreError, OSError), only_one(part) as dead:
+            record = Record.read(part)
+            files = ((job.residual or residual_path(job.result), record.residual), (job.result, record.result))
+            for file, state in files if dead else ():
+                if state is not None and os.path.lexists(file) and sha256_of(file) == state.sha256:
+                    file.unlink()
+            if dead:
+                part.unlink()
 
 
 def _stages(plan: Plan, config: RestorationConfig, restorer: Restorer | None) -> tuple[Stage, ...]:

@@ -324,6 +324,49 @@ def test_an_edited_refused_result_stays_and_one_that_lost_its_record_is_known_ag
         run_job(job, strict, restorer)
 
 
+@pytest.mark.parametrize("n_named", [1, 2])
+def test_a_result_whose_process_was_killed_before_the_record_had_its_name_is_made_again(
+    tmp_path: Path, restorer: Restorer, n_named: int
+) -> None:
+    source = wav(tmp_path / "a.wav", recording())
+    job = Job(source, tmp_path / "b.wav", residual_path(tmp_path / "b.wav"))
+    run_job(job, CONFIG, restorer)
+    before = job.result.read_bytes()
+    path = record_path(job.result)
+    part = path.with_name(f".{path.name}.0123abcd.part")
+    path.rename(part)
+    if n_named == 1:
+        residual_path(job.result).unlink()
+    with partfile.only_one(part), pytest.raises(OutputError, match="an existing file"):
+        run_job(job, CONFIG, restorer)  # another process is at it
+    run_job(job, CONFIG, restorer)
+    assert job.result.read_bytes() == before
+    assert sorted(file.name for file in tmp_path.iterdir()) == sorted(
+        ["a.wav", "b.wav", residual_path(job.result).name, path.name]
+    )
+    path.rename(part)
+    job.result.write_bytes(before + b"edited")
+    with pytest.raises(OutputError, match="an existing file"):
+        run_job(job, CONFIG, restorer)  # not the one that the record knows
+
+
+@pytest.mark.parametrize("refused", [False, True])
+def test_a_result_that_replaces_another_leaves_no_residual_of_that(
+    tmp_path: Path, restorer: Restorer, refused: bool
+) -> None:
+    source = wav(tmp_path / "a.wav", recording())
+    job = Job(source, tmp_path / "b.wav", residual_path(tmp_path / "b.wav"), tmp_path / "quarantine" / "b.wav")
+    run_job(job, CONFIG, restorer)
+    strict = replace(CONFIG, quality=QcPlan("strict", {"programme_deviation_db": Limit(fail=0.001)}))
+    run_job(replace(job, residual=None), strict if refused else CONFIG, restorer, force=True)
+    names = ["a.wav", "quarantine"] if refused else ["a.wav", "b.wav", "b.wav.restoration.json"]
+    assert sorted(file.name for file in tmp_path.iterdir()) == names
+    foreign = residual_path(tmp_path / "b.wav")
+    foreign.write_bytes(b"not ours")
+    run_job(replace(job, residual=None), CONFIG, restorer, force=True)
+    assert foreign.read_bytes() == b"not ours"
+
+
 def test_nothing_has_its_name_before_it_was_read_back(
     tmp_path: Path, restorer: Restorer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import os
+import re
 import secrets
 import stat
 from collections.abc import Iterator
@@ -20,6 +22,8 @@ from audiorestore.audio.naming import LONGEST_NAME, cut_name
 from audiorestore.errors import OutputError
 
 PART_SUFFIX = ".part"
+_RANDOM_BYTES = 4
+_TAIL = 1 + 2 * _RANDOM_BYTES + len(PART_SUFFIX)
 _MOVE_BYTES = 2**20
 FileNumber = tuple[int, int]  # of the device, and of the file on it
 _NO_HARD_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EMLINK, errno.ENOSYS, errno.EXDEV)
@@ -191,10 +195,31 @@ def _permissions(source: Path) -> int | None:
         return None
 
 
+def parts_of(path: Path) -> list[Path]:
+    """Return the unfinished files of this name: of other processes, dead or alive."""
+    cut = cut_name(path.name, LONGEST_NAME - _TAIL - 1)
+    ours = re.compile(rf"\.{re.escape(cut)}\.[0-9a-f]{{8}}{re.escape(PART_SUFFIX)}")
+    with contextlib.suppress(OSError):
+        return sorted(part for part in path.parent.iterdir() if ours.fullmatch(part.name))
+    return []
+
+
+@contextlib.contextmanager
+def only_one(path: Path) -> Iterator[bool]:
+    """Hold a lock on a file while the block lasts, and tell whether it was to be had (not on some network shares)."""
+    with path.open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            yield False
+        else:
+            yield True
+
+
 def _create_part(path: Path, mode: int) -> Path:
     """Create an empty hidden file beside ``path``, with these permissions at most (the umask takes some away)."""
-    tail = f".{secrets.token_hex(4)}{PART_SUFFIX}"
-    name = cut_name(path.name, LONGEST_NAME - len(tail) - 1)
+    tail = f".{secrets.token_hex(_RANDOM_BYTES)}{PART_SUFFIX}"
+    name = cut_name(path.name, LONGEST_NAME - _TAIL - 1)
     part = path.with_name(f".{name}{tail}")
     os.close(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode))
     return part

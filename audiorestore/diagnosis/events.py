@@ -172,8 +172,9 @@ def foreign(track: AnomalyTrack, sample_rate: int, n_samples: int) -> Iterator[F
     for first, last in edges[(edges[:, 1] - edges[:, 0]) >= FOREIGN_STEPS]:
         part = scores[first:last]
         heard = np.where(np.isfinite(part), part, np.nan)
-        means = np.nanmean(heard, axis=0)
-        band = int(np.nanargmax(means))
+        counts = np.isfinite(heard).sum(axis=0)
+        means = np.where(counts > 0, np.nansum(heard, axis=0) / np.maximum(counts, 1), -np.inf)
+        band = int(np.argmax(means))
         z = float(worst[first:last].mean())
         details = {"z": round(z, 2), "low_hz": track.edges_hz[band], "high_hz": track.edges_hz[band + 1]}
         start, end = (min(round(step * track.seconds * sample_rate), n_samples) for step in (first, last))

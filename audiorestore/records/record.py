@@ -23,7 +23,7 @@ import torch
 from audiorestore import __version__
 from audiorestore.audio.files import libsndfile_version
 from audiorestore.audio.naming import PAGE_SUFFIX, QUARANTINE, RECORD_SUFFIX, RESIDUAL_SUFFIX
-from audiorestore.audio.partfile import PartFile, describe
+from audiorestore.audio.partfile import PartFile, describe, only_one
 from audiorestore.config import from_mapping, to_mapping
 from audiorestore.damage.damage_map import DamageMap
 from audiorestore.errors import ConfigError, InputError, QualityError
@@ -145,9 +145,11 @@ class Record:
             values = to_mapping(replace(self, schema=SCHEMA))
             text = json.dumps({**values, SEAL: _seal(values)}, indent=2, ensure_ascii=True, allow_nan=False)
             part.part.write_text(text + "\n", encoding="ascii")
-            if publish is not None:
-                publish(part.part)
-            part.commit()
+            # By the lock another process knows that this one lives, and that what it has published is not left behind.
+            with only_one(part.part):
+                if publish is not None:
+                    publish(part.part)
+                part.commit()
 
     @classmethod
     def read(cls, path: Path) -> Record:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 from pathlib import Path
 
 import matplotlib
@@ -37,7 +38,9 @@ def before_after(survey: Survey, name: str, picture: Path, *, force: bool = True
     shown = shown.pooled(-(-shown.columns // COLUMNS))
     names = (printable(name), "restored", "removed (source less restored)")
     figure = _draw(shown, names, survey)
-    with PartFile(picture, force=force) as part:
+    with PartFile(picture, force=force) as part, warnings.catch_warnings():
+        # A name in a script that the font does not have is drawn as boxes; the file has the name.
+        warnings.filterwarnings("ignore", message="Glyph", category=UserWarning)
         figure.savefig(part.part, format="png", dpi=110)
         part.commit()
 
