@@ -603,7 +603,7 @@ def _is_free(path: Path, ours: set[str]) -> bool:
 def _stale(job: Job, place: Job, *, force: bool) -> list[Path]:
     """Return what must go when a result gets its name.
 
-    A refused one that was forced replaces the good one, record first. And no residual may stay that is of another result.
+    A refused one that was forced replaces the good one, record first. No residual of another result may stay.
     """
     stale: list[Path] = []
     if place is not job and force:

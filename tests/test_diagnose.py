@@ -66,6 +66,13 @@ def test_held_tones_are_no_hiss() -> None:
     assert not found((0.1 * torch.sin(2 * torch.pi * 440 * time))[None]).of("hiss")
 
 
+def test_tones_that_come_and_go_are_no_hiss() -> None:
+    time = torch.arange(SECONDS * RATE) / RATE
+    gate = (torch.sin(2 * torch.pi * 1.3 * time) > -0.2).float()
+    chord = sum(torch.sin(2 * torch.pi * 220 * k * time) / k for k in range(1, 8))
+    assert not found((0.2 * gate * chord)[None]).of("hiss")
+
+
 def test_hum_is_found_with_its_harmonics() -> None:
     time = torch.arange(SECONDS * RATE) / RATE
     hum = sum(0.01 / k * torch.sin(2 * torch.pi * 49.6 * k * time + k) for k in range(1, 9))

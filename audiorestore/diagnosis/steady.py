@@ -26,6 +26,7 @@ LEAST_STEADY_SHARE = 0.35  # of the octaves above
 QUIETEST_HISS_DBFS = -78.0
 QUIETEST_BAND_DBFS = -115.0
 INAUDIBLE_SNR_DB = 50.0
+LOUDEST_HISS_SNR_DB = -3.0  # what is louder than the sound is the sound: held tones
 COLOURS = ((-4.5, "brown"), (-1.5, "pink"), (1.5, "white"), (math.inf, "blue"))
 
 # ---- noise that is not steady: streets, machines, rooms; told only where somebody speaks, as music has no pauses
@@ -62,7 +63,7 @@ def hiss(bands: Sequence[NoiseBand], inspection: Inspection, n_samples: int) -> 
         return
     level = _db(sum(band.power for band in steady))
     snr = inspection.snr_db + (inspection.noise_floor_dbfs or level) - level
-    if level < QUIETEST_HISS_DBFS or snr > INAUDIBLE_SNR_DB:
+    if level < QUIETEST_HISS_DBFS or not LOUDEST_HISS_SNR_DB < snr < INAUDIBLE_SNR_DB:
         return
     slope, colour = _colour(steady)
     share = steady_octaves / octaves
