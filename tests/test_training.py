@@ -108,7 +108,8 @@ def test_killed_and_resumed_equals_uninterrupted(
 
 def test_training_lowers_the_loss(sounds: Path, config: TrainingConfig, tmp_path: Path) -> None:
     losses: list[float] = []
-    config = replace(config, steps=60, decay_steps=1, validate_every=60, reuse=1e9, pool_pairs=2)
+    # Of hiss there is always something to be removed, whatever pairs are drawn.
+    config = replace(config, damage="hiss", steps=60, decay_steps=1, validate_every=60, reuse=1e9, pool_pairs=2)
     train(config, data(sounds), tmp_path / "run", processes=1, report=lambda p: losses.append(p.loss))
     assert np.mean(losses[-5:]) < losses[0]
 
