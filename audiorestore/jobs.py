@@ -24,7 +24,7 @@ from audiorestore.audio.signal import AudioInfo, Source
 from audiorestore.audio.transient import is_transient
 from audiorestore.config import from_mapping, to_mapping
 from audiorestore.damage.damage_map import count_changed, map_damage
-from audiorestore.diagnosis.diagnose import diagnose
+from audiorestore.diagnosis.diagnose import diagnose_file
 from audiorestore.errors import AudioRestoreError, InputError, OutputError
 from audiorestore.models.checkpoint import load_checkpoint
 from audiorestore.quality.comparison import ComparisonMeter, compare
@@ -139,7 +139,7 @@ def run_job(
         _undo_killed(job)
         with PartFile(record_path(job.result), force=force):
             pass  # there must be room for the record, under its name too
-        asked, offered, advice = config, restorer, _advice(job, source, config)
+        asked, offered, advice = config, restorer, _advice(source, config)
         if advice is not None:
             config = advice.config
             restorer = restorer if config.uses_network else None
@@ -195,14 +195,9 @@ def run_job(
     return record
 
 
-def _advice(job: Job, source: FileSource, config: RestorationConfig) -> Advice | None:
+def _advice(source: FileSource, config: RestorationConfig) -> Advice | None:
     """Return what an inspection calls for, if the settings are to follow one."""
-    if not config.auto:
-        return None
-    try:
-        return advise(diagnose(source), config)
-    except ValueError as error:
-        raise InputError(job.source, expected="sound that can be measured", found=str(error)) from error
+    return advise(diagnose_file(source), config) if config.auto else None
 
 
 def _advised(advice: Advice, offered: Restorer | None) -> dict[str, Any]:
@@ -625,7 +620,9 @@ def _has_residual(result: Path) -> bool:
 def _undo_killed(job: Job) -> None:
     """Remove a result whose process was killed before the record had its name, too: that knows it by its hash."""
     path = record_path(job.result)
-    for part in [] if os.path.lexists(path) else parts_of(path):
+    if os.path.lexists(path) or not os.path.lexists(job.result):
+        return  # the usual cases: no folder of a hundred thousand results is listed for each of them
+    for part in parts_of(path):
         with suppress(AudioRestoreError, OSError), only_one(part) as dead:
             record = Record.read(part)
             files = ((job.residual or residual_path(job.result), record.residual), (job.result, record.result))

@@ -14,14 +14,13 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
-from audiorestore.audio.naming import QUARANTINE
 from audiorestore.audio.remote import connect
 from audiorestore.audio.urls import is_url
 from audiorestore.errors import FileError, InputError, OutputError
 from audiorestore.jobs import Job
 from audiorestore.records.copies import bring, copied, publish_folder
 from audiorestore.records.ledger import FOLDER, Done, Ledger, Row
-from audiorestore.records.record import quarantine_path
+from audiorestore.records.record import place_below, quarantine_path
 from audiorestore.records.shelf import Distant, Folder, Shelf
 from audiorestore.restoration.resume import RESUME_SUFFIX
 from flows.settings import Archive
@@ -132,8 +131,7 @@ class Desk:
         if self._source is not None:
             done = replace(done, size=row.size, mtime_ns=row.mtime_ns)
         if self._destination is not None:
-            name = f"{QUARANTINE}/{row.output}" if refused else row.output
-            written = self._destination.file(name)
+            written = self._destination.file(place_below(row.output, left_out=refused).as_posix())
             done = replace(done, output_mtime_ns=done.output_mtime_ns if written is None else written.version)
         return done
 

@@ -13,10 +13,9 @@ from pathlib import Path
 
 from audiorestore.audio.files import FileSource
 from audiorestore.audio.fixity import audio_sha256
-from audiorestore.audio.naming import QUARANTINE
 from audiorestore.errors import AudioRestoreError
 from audiorestore.records.ledger import Ledger, Recipe, Row, recipe_of
-from audiorestore.records.record import Record, page_path, picture_path, record_path
+from audiorestore.records.record import Record, page_path, picture_path, place_below, record_path
 from audiorestore.records.shelf import Shelf
 
 
@@ -60,12 +59,12 @@ def find_kept(
     known: list[tuple[Row, bool, Record | None]] = [] if own is None else [(row, own.left_out, own)]
     for other in ledger.same_sound(row, seconds, digest):
         left_out = other.status == "refused"
-        known.append((other, left_out, shelf.record(_place(other.output, left_out=left_out))))
+        known.append((other, left_out, shelf.record(place_below(other.output, left_out=left_out))))
     for owner, left_out, record in known:
         if record is None or record.left_out != left_out or (left_out and not (refused and record.review is None)):
             continue
-        output = _place(owner.output, left_out=left_out)
-        residual = None if owner.residual is None else _place(owner.residual, left_out=left_out)
+        output = place_below(owner.output, left_out=left_out)
+        residual = None if owner.residual is None else place_below(owner.residual, left_out=left_out)
         if _is_whole(shelf, output, residual, record, digest, wanted):
             return Kept(output, residual, record, None if owner is row else owner)
     return None
@@ -77,18 +76,14 @@ def remove_moved(row: Row, shelf: Shelf, ledger: Ledger) -> None:
     What is not as it was written stays: somebody has been at it.
     """
     left_out = row.status == "refused"
-    output = _place(row.output, left_out=left_out)
+    output = place_below(row.output, left_out=left_out)
     if shelf.state(output) != (row.output_size, row.output_mtime_ns):
         return
-    residual = [] if row.residual is None else [_place(row.residual, left_out=left_out)]
+    residual = [] if row.residual is None else [place_below(row.residual, left_out=left_out)]
     drawn = (picture_path(output), page_path(output))
     for name in (*residual, *drawn, output, record_path(output)):  # the record last: by it the rest is found
         shelf.remove(name)
     ledger.forget(row)
-
-
-def _place(name: str, *, left_out: bool) -> Path:
-    return Path(QUARANTINE, name) if left_out else Path(name)
 
 
 def _is_whole(shelf: Shelf, output: Path, residual: Path | None, record: Record, digest: str, wanted: Recipe) -> bool:

@@ -20,7 +20,15 @@ from audiorestore.jobs import Job, make_restorer, reuse, run_job
 from audiorestore.models.checkpoint import load_checkpoint
 from audiorestore.records.lease import Owner
 from audiorestore.records.ledger import Done, Ledger, Noted, Recipe, Row, recipe, recipe_of
-from audiorestore.records.record import Record, page_path, picture_path, record_path, residual_path, sha256_of
+from audiorestore.records.record import (
+    Record,
+    page_path,
+    picture_path,
+    place_below,
+    record_path,
+    residual_path,
+    sha256_of,
+)
 from audiorestore.records.shelf import Shelf
 from audiorestore.report.wanted import Wanted
 from audiorestore.restoration.pipeline import RestorationConfig
@@ -29,7 +37,7 @@ from audiorestore.restoration.resume import resume_path
 from flows.desk import Desk, shelf_of
 from flows.kept import Kept, find_kept, remove_moved
 from flows.outcome import BatchResult
-from flows.reviewed import Reviewed, find_reviewed, in_quarantine, is_whole, move
+from flows.reviewed import Reviewed, find_reviewed, is_whole, move
 from flows.settings import Archive
 
 Report = Callable[[str], None]
@@ -71,7 +79,7 @@ def _at(archive: Archive, strength_db: float | None) -> RestorationConfig:
     config = archive.config.restore
     if strength_db is None:
         return config
-    return replace(config, strength_db=strength_db, fixed=(*config.fixed, "strength_db"))
+    return replace(config, strength_db=strength_db).holding("strength_db")
 
 
 class Worker:
@@ -190,7 +198,7 @@ class Worker:
         rejected = reviewed.decision == "reject" and reviewed.output == output
         if rejected and not self._config.force and recipe_of(record) == self._recipe:
             self._ledger.own(row.source)
-            move(reviewed, in_quarantine(row), self._shelf)
+            move(reviewed, place_below(row.output, left_out=True), self._shelf)
             return self._refuse(row, record, _adopted(row, self._shelf, record))
         return None
 
@@ -205,7 +213,7 @@ class Worker:
             self._ledger.note(row.source, Noted.of(record, state))
 
     def _refuse(self, row: Row, record: Record, done: Done) -> BatchResult:
-        self._note(row, in_quarantine(row), record)
+        self._note(row, place_below(row.output, left_out=True), record)
         self._ledger.refuse(row.source, self._owner, done, record.refusal)
         self._report(record.refusal)
         return BatchResult(refused=1, size=row.size)
@@ -214,7 +222,7 @@ class Worker:
         """Find a result to be had without restoring; one that was refused, too, unless that is to be tried again."""
         own = standing.record if standing.kind == "ours" else None
         if standing.kind == "free":
-            own = self._shelf.record(in_quarantine(row))
+            own = self._shelf.record(place_below(row.output, left_out=True))
         return find_kept(
             row,
             own,
@@ -304,7 +312,7 @@ def standing_of(row: Row, shelf: Shelf, source: Path, wanted: Recipe) -> Standin
 
 def refused_before(row: Row, shelf: Shelf, source: Path, wanted: Recipe) -> Record | None:
     """Return the record in quarantine if the result of this very job was left out."""
-    record = shelf.record(in_quarantine(row))
+    record = shelf.record(place_below(row.output, left_out=True))
     if record is None or not record.left_out or recipe_of(record) != wanted:
         return None
     return record if sha256_of(source) == record.source.sha256 else None
@@ -312,7 +320,7 @@ def refused_before(row: Row, shelf: Shelf, source: Path, wanted: Recipe) -> Reco
 
 def remove_refused(row: Row, shelf: Shelf) -> None:
     """Take what was refused of this file before out of quarantine, if it still is what was put there."""
-    refused = in_quarantine(row)
+    refused = place_below(row.output, left_out=True)
     record = shelf.record(refused)
     if record is None:
         return
@@ -348,7 +356,7 @@ def _is_finished(record: Record, row: Row, shelf: Shelf, source: Path, wanted: R
 
 def _adopted(row: Row, shelf: Shelf, record: Record) -> Done:
     """Return what a row learns from a finished result, with the times that the files have now."""
-    state = shelf.state(in_quarantine(row) if record.left_out else Path(row.output))
+    state = shelf.state(place_below(row.output, left_out=record.left_out))
     written = record.result.mtime_ns if state is None else state[1]  # taken out of quarantine
     return replace(Done.of(record), mtime_ns=row.mtime_ns, output_mtime_ns=written)
 

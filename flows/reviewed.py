@@ -6,9 +6,16 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from audiorestore.audio.naming import QUARANTINE
 from audiorestore.records.ledger import Row
-from audiorestore.records.record import Record, page_path, picture_path, record_path, residual_path, sha256_of
+from audiorestore.records.record import (
+    Record,
+    page_path,
+    picture_path,
+    place_below,
+    record_path,
+    residual_path,
+    sha256_of,
+)
 from audiorestore.records.review import Review
 from audiorestore.records.shelf import Shelf
 
@@ -39,16 +46,12 @@ class Reviewed:
 
 def find_reviewed(row: Row, shelf: Shelf, source: Path) -> Reviewed | None:
     """Return the result of this very recording that people have decided about, in its place or in quarantine."""
-    for output in (Path(row.output), in_quarantine(row)):
+    for left_out in (False, True):
+        output = place_below(row.output, left_out=left_out)
         record = shelf.record(output)
         if record is not None and record.reviews and record.source.sha256 == sha256_of(source):
             return Reviewed(output, record)
     return None
-
-
-def in_quarantine(row: Row) -> Path:
-    """Return where the result of a row stands if it is left out."""
-    return Path(QUARANTINE, row.output)
 
 
 def is_whole(found: Reviewed, shelf: Shelf) -> bool:

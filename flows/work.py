@@ -26,13 +26,12 @@ from audiorestore.audio.urls import Url
 from audiorestore.errors import ConfigError, FileError, InputError, OutputError, printable
 from audiorestore.records.lease import Owner
 from audiorestore.records.ledger import FOLDER, Found, Row, Status
-from audiorestore.records.record import page_path
+from audiorestore.records.record import page_path, place_below
 from audiorestore.restoration.restorer import devices_of
 from flows.aside import aside
 from flows.desk import ledger_of, shelf_of
 from flows.one_file import Report, Worker, model_hash, recipe_of_batch, remove_parts
 from flows.outcome import BatchResult, Failure, Plan, Summary
-from flows.reviewed import in_quarantine
 from flows.settings import Archive, BatchConfig
 
 MOST_FAILURES = 500  # that a summary names
@@ -262,7 +261,7 @@ def write_index(archive: Archive, planned: Plan) -> None:
         shelf = shelf_of(archive, listed=True)
         entries = []
         for row in ledger.report(planned.run, MOST_ROWS):
-            output = Path(row.output) if row.status == "done" else in_quarantine(row)
+            output = place_below(row.output, left_out=row.status != "done")
             there = row.status in ("done", "refused") and shelf.state(page_path(output)) is not None
             noted = ledger.noted(row.source)
             address = link(page_path(output), Path(INDEX)) if there else ""

@@ -206,14 +206,21 @@ def parts_of(path: Path) -> list[Path]:
 
 @contextlib.contextmanager
 def only_one(path: Path) -> Iterator[bool]:
-    """Hold a lock on a file while the block lasts, and tell whether it was to be had (not on some network shares)."""
-    with path.open("rb") as file:
+    """Hold a lock on a file or folder while the block lasts, and tell whether it was to be had (not on some shares)."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except OSError:
+        yield False
+        return
+    try:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             yield False
         else:
             yield True
+    finally:
+        os.close(descriptor)
 
 
 def _create_part(path: Path, mode: int) -> Path:

@@ -66,7 +66,7 @@ def inspect(
         for number, item in enumerate(found.files):
             bars.update(task, completed=number, description=printable(item.path.name))
             try:
-                diagnosis = diagnose_file(item.path, scorer)
+                diagnosis = diagnose_path(item.path, scorer)
                 if out is not None:
                     marks = marks_of_diagnosis(diagnosis, least=least)
                     export(marks, item.path, (out / item.relative).parent, form or (), force=force)
@@ -96,20 +96,17 @@ def load_scorer(name: str) -> AnomalyScorer | None:
     return AnomalyScorer(load_checkpoint(SHIPPED if name == "auto" else name))
 
 
-def diagnose_file(path: Path, scorer: AnomalyScorer | None) -> Diagnosis:
+def diagnose_path(path: Path, scorer: AnomalyScorer | None) -> Diagnosis:
     """Return what is wrong with a recording.
 
     Raises:
         InputError: it cannot be read.
     """
     from audiorestore.audio.files import FileSource
-    from audiorestore.diagnosis.diagnose import diagnose
+    from audiorestore.diagnosis.diagnose import diagnose_file
 
     with FileSource.open(path) as source:
-        try:
-            return diagnose(source, scorer)
-        except ValueError as error:
-            raise InputError(path, expected="sound that can be measured", found=str(error)) from error
+        return diagnose_file(source, scorer)
 
 
 def _plain(path: Path, diagnosis: Diagnosis | None, error: str) -> dict[str, Any]:

@@ -36,14 +36,14 @@ def show_plans(
         config: settings that would be used.
         recordings: name of each, and what brings it here. failed: name of each, and the reason.
     """
-    from audiorestore.cli.inspect import diagnose_file
+    from audiorestore.cli.inspect import diagnose_path
     from audiorestore.restoration.advice import advise
 
     plans: list[tuple[str, Advice | None, str]] = [(name, None, error) for name, error in failed]
     for name, at_hand in recordings:
         try:
             with at_hand as job:
-                plans.append((name, advise(diagnose_file(job.source, None), config), ""))
+                plans.append((name, advise(diagnose_path(job.source, None), config), ""))
         except AudioRestoreError as error:
             logger.debug("%s", name, exc_info=True)
             plans.append((name, None, reason(error, name)))

@@ -11,6 +11,7 @@ from audiorestore.cli.console import complain, messages, print_json
 from audiorestore.cli.exits import ExitCode
 from audiorestore.cli.options import ForceOption, JsonOption, QuietOption
 from audiorestore.errors import AudioRestoreError, ConfigError, InputError, printable
+from audiorestore.report.wanted import DEFAULT_MEGABYTES
 
 if TYPE_CHECKING:
     from audiorestore.records.verify import Candidate
@@ -29,7 +30,9 @@ def report(
         Path | None, typer.Option("--sources", help="Where the sources are now.", metavar="FOLDER")
     ] = None,
     pictures: Annotated[bool, typer.Option("--pictures", help="Also write spectrograms as NAME.png.")] = False,
-    size: Annotated[float, typer.Option(help="Most that a page may take, in MB.", metavar="MB", min=2)] = 50.0,
+    size: Annotated[
+        float, typer.Option(help="Most that a page may take, in MB.", metavar="MB", min=2)
+    ] = DEFAULT_MEGABYTES,
     force: ForceOption = False,
     quiet: QuietOption = False,
     as_json: JsonOption = False,

@@ -147,8 +147,7 @@ def restore(
     given = {name: value for name, value in options.items() if value is not None}
     settings = _settings(config, {**given, "auto": True} if auto else given)
     if settings.auto:
-        chosen = tuple(name for name in get_args(Decided) if name in given and name not in settings.fixed)
-        settings = replace(settings, fixed=settings.fixed + chosen)
+        settings = settings.holding(*(name for name in get_args(Decided) if name in given))
     wanted = Wanted(page=report, picture=pictures, force=force) if report or pictures else None
     with tempfile.TemporaryDirectory(prefix="audiorestore-") as here:
         tasks, outcomes = _plan(sources, out, Path(here), residual=residual)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from audiorestore.audio.files import FileSource
 from audiorestore.audio.signal import Source
 from audiorestore.config import to_mapping
 from audiorestore.damage.damage_map import map_damage
@@ -14,6 +15,7 @@ from audiorestore.diagnosis import events, steady
 from audiorestore.diagnosis.anomaly import AnomalyScorer
 from audiorestore.diagnosis.channels import ChannelMeter
 from audiorestore.diagnosis.finding import KINDS, Diagnosis, Finding, Unknown
+from audiorestore.errors import InputError
 from audiorestore.quality.inspection import Meters, sample_blocks
 
 SHORTEST_SECONDS = 1.0
@@ -23,6 +25,18 @@ NEVER_TOLD = (
     Unknown("print-through", "not looked for: echoes before the sound are told from music that repeats by ear only"),
     Unknown("noise reduction", "not looked for: undecoded Dolby or dbx differs from a bright recording by ear only"),
 )
+
+
+def diagnose_file(source: FileSource, scorer: AnomalyScorer | None = None) -> Diagnosis:
+    """Inspect a recording in a file; see `diagnose`.
+
+    Raises:
+        InputError: it cannot be read or measured.
+    """
+    try:
+        return diagnose(source, scorer)
+    except ValueError as error:
+        raise InputError(source.path, expected="sound that can be measured", found=str(error)) from error
 
 
 def diagnose(source: Source, scorer: AnomalyScorer | None = None) -> Diagnosis:

@@ -9,19 +9,18 @@ removes them, or gives back its name to the old bag that was about to be replace
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import re
 import secrets
 import shutil
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from audiorestore.audio.partfile import PART_SUFFIX, describe
+from audiorestore.audio.partfile import PART_SUFFIX, describe, only_one
 from audiorestore.errors import ConfigError, InputError, OutputError, printable
 
 VERSION = "1.0"
@@ -52,7 +51,7 @@ class Bag:
         self._force = force
         self._payload: dict[str, Digests] = {}
         self._tags: dict[str, bytes] = {}
-        self._locks: list[int] = []
+        self._locks = ExitStack()
         _tidy(path)
         check_free(path, force=force)
         self._part = path.with_name(f".{path.name}.{secrets.token_hex(4)}{PART_SUFFIX}")
@@ -60,7 +59,7 @@ class Bag:
             (self._part / "data").mkdir(parents=True)
         except OSError as error:
             raise OutputError(path, expected="a folder that can be written to", found=describe(error)) from error
-        self._hold(self._part)
+        self._locks.enter_context(only_one(self._part))
 
     def __enter__(self) -> Self:
         return self
@@ -69,8 +68,7 @@ class Bag:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         shutil.rmtree(self._part, ignore_errors=True)
-        while self._locks:
-            os.close(self._locks.pop())
+        self._locks.close()
 
     @property
     def oxum(self) -> str:
@@ -134,17 +132,12 @@ class Bag:
             check_free(self.path, force=self._force)
             old = self._part.with_name(f"{self._part.name}.old{PART_SUFFIX}")
             if self.path.exists():  # a folder cannot take the place of one that is not empty
-                self._hold(self.path)
+                self._locks.enter_context(only_one(self.path))
                 self.path.rename(old)
             self._part.rename(self.path)
             shutil.rmtree(old, ignore_errors=True)
         except OSError as error:
             raise OutputError(self.path, expected="to finish the bag", found=describe(error)) from error
-
-    def _hold(self, folder: Path) -> None:
-        lock = _locked(folder)
-        if lock is not None:
-            self._locks.append(lock)
 
     def _write_tags(self, info: Sequence[tuple[str, str]]) -> None:
         declaration = f"BagIt-Version: {VERSION}\nTag-File-Character-Encoding: UTF-8\n"
@@ -179,27 +172,13 @@ def _tidy(path: Path) -> None:
     with suppress(OSError):
         for folder in sorted(path.parent.iterdir()):
             kind = ours.fullmatch(folder.name)
-            lock = None if kind is None or folder.is_symlink() or not folder.is_dir() else _locked(folder)
-            if kind is None or lock is None:
+            if kind is None or folder.is_symlink() or not folder.is_dir():
                 continue
-            if kind[1] and not path.exists():
-                folder.rename(path)
-            else:
-                shutil.rmtree(folder, ignore_errors=True)
-            os.close(lock)
-
-
-def _locked(folder: Path) -> int | None:
-    """Return a lock on a folder, held until it is closed; None if another process has it, or there are no locks."""
-    with suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            os.close(descriptor)
-            raise
-        return descriptor
-    return None
+            with only_one(folder) as dead:
+                if dead and kind[1] and not path.exists():
+                    folder.rename(path)
+                elif dead:
+                    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _manifest(algorithm: str, files: dict[str, Digests]) -> bytes:

@@ -27,11 +27,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, NamedTuple, Self, TypeVar
 
-from audiorestore.audio.naming import QUARANTINE
 from audiorestore.audio.partfile import describe
 from audiorestore.errors import FileError, InputError, OutputError, printable
 from audiorestore.records.lease import Owner
-from audiorestore.records.record import Record, record_path
+from audiorestore.records.record import Record, place_below, record_path
 from audiorestore.records.shelf import Folder, Shelf
 
 FOLDER = ".audiorestore"
@@ -803,7 +802,7 @@ class _Plan:
         """Return what people decided about a result; its record is read only if it is not the one that was noted."""
         if row.status not in ("done", "refused"):
             return self._noted(row.source)
-        output = Path(row.output) if row.status == "done" else Path(QUARANTINE, row.output)
+        output = place_below(row.output, left_out=row.status == "refused")
         noted = self._noted(row.source)
         try:
             state = self._shelf.state(record_path(output))

@@ -219,6 +219,11 @@ def quarantine_path(result: Path, folder: Path) -> Path:
     return folder / QUARANTINE / result.relative_to(folder)
 
 
+def place_below(name: str, *, left_out: bool) -> Path:
+    """Return where a file of a result stands below the folder of results: in its place, or the same in quarantine."""
+    return quarantine_path(Path(name), Path()) if left_out else Path(name)
+
+
 def schema_path() -> Path:
     """Return where the JSON Schema of a record stands."""
     return Path(__file__).parent / "schema" / "restoration-2.json"

@@ -14,7 +14,7 @@ import math
 from collections import deque
 from collections.abc import Callable, Generator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import torch
@@ -66,6 +66,10 @@ class RestorationConfig:
     def __post_init__(self) -> None:
         if not 0 <= self.strength_db < math.inf:
             raise ValueError(f"strength_db: expected a number from 0 up, found {self.strength_db}")
+
+    def holding(self, *names: Decided) -> RestorationConfig:
+        """Return these settings with more of them that ``auto`` leaves as they are."""
+        return replace(self, fixed=tuple(dict.fromkeys((*self.fixed, *names))))
 
     @property
     def uses_network(self) -> bool:
