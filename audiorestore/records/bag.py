@@ -1,19 +1,28 @@
 """A bag (BagIt 1.0, RFC 8493) that appears under its name whole or not at all.
 
 It is filled beside its final name, in the hidden folder ``.NAME.RANDOM.part``; every payload file is hashed while it is
-copied, so that the manifests tell what was written, and brought to the disk; then the folder is renamed.
+copied, so that the manifests tell what was written, and brought to the disk; then the bag is moved out of it.
+
+``.NAME.RANDOM.part/lock`` says whose the folder is, and is locked as long as the process lives, by the system: so the
+next one that makes a bag of that name can tell what a killed one has left, and clears it away. A bag that was to be
+replaced lies in there for the moment between its own leaving and the coming of the new one, and is put back if that
+was the end.
 """
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import hashlib
 import os
+import re
 import secrets
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import BinaryIO, Self
 
 from audiorestore.audio.partfile import PART_SUFFIX, describe
 from audiorestore.errors import ConfigError, InputError, OutputError, printable
@@ -21,6 +30,8 @@ from audiorestore.errors import ConfigError, InputError, OutputError, printable
 VERSION = "1.0"
 ALGORITHMS = ("md5", "sha1", "sha256", "sha512")
 _BLOCK = 1 << 20
+_NEW, _OLD, _LOCK = "new", "old", "lock"  # in the folder in which a bag is made
+_OURS = b"audiorestore: a bag in work\n"
 _UNITS = ("bytes", "KB", "MB", "GB", "TB", "PB")
 
 Digests = dict[str, str]
@@ -46,11 +57,16 @@ class Bag:
         self._force = force
         self._payload: dict[str, Digests] = {}
         self._tags: dict[str, bytes] = {}
+        clear_dead(path)
         check_free(path, force=force)
         self._part = path.with_name(f".{path.name}.{secrets.token_hex(4)}{PART_SUFFIX}")
+        self._made = self._part / _NEW
         try:
-            (self._part / "data").mkdir(parents=True)
+            self._part.mkdir(parents=True)
+            self._lock = _lock(self._part)
+            (self._made / "data").mkdir(parents=True)
         except OSError as error:
+            shutil.rmtree(self._part, ignore_errors=True)
             raise OutputError(path, expected="a folder that can be written to", found=describe(error)) from error
 
     def __enter__(self) -> Self:
@@ -59,7 +75,8 @@ class Bag:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        shutil.rmtree(self._part, ignore_errors=True)
+        _discard(self._part, self.path)
+        self._lock.close()
 
     @property
     def oxum(self) -> str:
@@ -73,7 +90,7 @@ class Bag:
             InputError: the file cannot be read. OutputError: the disk refuses, or the name has no place in a bag.
         """
         _check_name(name)
-        target = self._part / "data" / name
+        target = self._made / "data" / name
         digests = {algorithm: hashlib.new(algorithm) for algorithm in self._algorithms}
         try:
             file = source.open("rb")
@@ -101,7 +118,7 @@ class Bag:
     def tag(self, name: str, content: bytes) -> None:
         """Write a file about the payload, outside of ``data``."""
         _check_name(name)
-        path = self._part / name
+        path = self._made / name
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
@@ -121,11 +138,9 @@ class Bag:
         try:
             self._write_tags([*info, ("Payload-Oxum", self.oxum), ("Bag-Size", _readable(self.size))])
             check_free(self.path, force=self._force)
-            old = self._part.with_name(f"{self._part.name}.old{PART_SUFFIX}")
             if self.path.exists():  # a folder cannot take the place of one that is not empty
-                self.path.rename(old)
-            self._part.rename(self.path)
-            shutil.rmtree(old, ignore_errors=True)
+                self.path.rename(self._part / _OLD)
+            self._made.rename(self.path)
         except OSError as error:
             raise OutputError(self.path, expected="to finish the bag", found=describe(error)) from error
 
@@ -141,6 +156,53 @@ class Bag:
         }
         for algorithm in self._algorithms:
             self.tag(f"tagmanifest-{algorithm}.txt", _manifest(algorithm, tags))
+
+
+def clear_dead(path: Path) -> None:
+    """Clear away what a process that was killed has left of a bag of this name, and nothing else.
+
+    It is ours if it has our lock file, and its process is dead if nobody holds that. Where the file system knows no
+    locks, all stays.
+    """
+    name = re.compile(rf"\.{re.escape(path.name)}\.[0-9a-f]{{8}}{re.escape(PART_SUFFIX)}")
+    with suppress(OSError):
+        for part in list(path.parent.iterdir()):
+            if name.fullmatch(part.name) and not part.is_symlink():
+                with suppress(OSError), _held(part):
+                    _discard(part, path)
+
+
+def _lock(part: Path) -> BinaryIO:
+    """Make the lock file of a folder; it has its name only when it is locked."""
+    unnamed = part / f"{_LOCK}.new"
+    file = unnamed.open("xb", buffering=0)
+    file.write(_OURS)
+    with suppress(OSError):  # a file system without locks
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        unnamed.rename(part / _LOCK)
+    return file
+
+
+@contextmanager
+def _held(part: Path) -> Iterator[None]:
+    """Hold the lock of a folder that is ours.
+
+    Raises:
+        OSError: it has none, or its process is alive.
+    """
+    with os.fdopen(os.open(part / _LOCK, os.O_RDWR | os.O_NOFOLLOW), "r+b") as file:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if file.read(len(_OURS) + 1) != _OURS:
+            raise FileNotFoundError(errno.ENOENT, "no lock of ours")
+        yield
+
+
+def _discard(part: Path, path: Path) -> None:
+    """Remove the folder in which a bag was made; a bag that was to be replaced, and was not, has its name again."""
+    with suppress(OSError):
+        if (part / _OLD).is_dir() and not os.path.lexists(path):
+            (part / _OLD).rename(path)
+        shutil.rmtree(part)
 
 
 def check_free(path: Path, *, force: bool) -> None:
