@@ -471,6 +471,7 @@ def _notes(result: FileWriter, config: RestorationConfig) -> tuple[str, ...]:
     if config.overflow == "float" and result.info.subtype not in ("FLOAT", "DOUBLE"):
         notes.append(f"{result.info.container} holds no floating-point samples: {result.info.subtype} was written")
     notes += [f"not carried over: {name}" for name in result.carried.lost]
+    notes += [f"carried over unchanged: {name}" for name in result.carried.unchanged]
     return tuple(notes)
 
 

@@ -45,10 +45,14 @@ Amend = Callable[[bytes, str], bytes]
 
 @dataclass(frozen=True)
 class Carried:
-    """What went along with the sound: names of chunks, blocks or tags, and one line for each thing that could not."""
+    """What went along with the sound: names of chunks, blocks or tags, and one line for each thing that could not.
+
+    ``unchanged`` tells what went along as it was though it should have been brought up to date, and why.
+    """
 
     kept: tuple[str, ...] = ()
     lost: tuple[str, ...] = ()
+    unchanged: tuple[str, ...] = ()
 
 
 def carries_chunks(source_container: str, container: str) -> bool:
@@ -114,8 +118,8 @@ def _carry_chunks(source: Path, before: Layout, part: Path, after: Layout, amend
     changed, problems = _amended(source, before, chunks, amend_bext)
     add_chunks(part, source, chunks, changed)
     _copy_speaker_mask(source, before, part, after)
-    lost = (*problems, *chunks_lost(before, chunks), *_tail(source, before))
-    return Carried(tuple(chunk.label for chunk in chunks), lost)
+    lost = (*chunks_lost(before, chunks), *_tail(source, before))
+    return Carried(tuple(chunk.label for chunk in chunks), lost, problems)
 
 
 def _amended(
