@@ -30,6 +30,7 @@ from audiorestore.quality.comparison import ComparisonMeter, compare
 from audiorestore.quality.gates import judge
 from audiorestore.quality.inspection import inspect
 from audiorestore.quality.loudness import measure_loudness
+from audiorestore.records.quarantine import check_room
 from audiorestore.records.record import (
     FileState,
     Record,
@@ -38,9 +39,9 @@ from audiorestore.records.record import (
     machine,
     record_path,
     residual_path,
-    sha256_of,
 )
 from audiorestore.records.review import Review
+from audiorestore.records.shelf import Folder
 from audiorestore.restoration.pipeline import (
     Plan,
     Progress,
@@ -175,7 +176,9 @@ def run_job(
             seconds=round(time.monotonic() - clock, 3),
         )
         if place is not job:
-            _make_room_in_quarantine(place, record)
+            make_folder(place.result.parent, like=job.source.parent)
+            if not job.overwrite_quarantine:
+                check_room(Folder(place.result.parent), Path(place.result.name), record)
         replaces = force or place is not job
         publish = partial(_publish, written.staged(place), record_path(place.result), made, force=replaces)
         record.write(record_path(place.result), force=replaces, publish=publish)
@@ -533,34 +536,6 @@ def _quarantined(job: Job) -> Job:
     if job.quarantine is None:
         return job
     return replace(job, result=job.quarantine, residual=residual_path(job.quarantine) if job.residual else None)
-
-
-def _make_room_in_quarantine(job: Job, record: Record) -> None:
-    """Make sure that a refused result and what belongs to it may have their names.
-
-    Raises:
-        OutputError: something has one of them that is not what an earlier restoration has put there.
-    """
-    make_folder(job.result.parent, like=job.source.parent)
-    if job.overwrite_quarantine:
-        return
-    path, old = record_path(job.result), None
-    with suppress(InputError):
-        old = Record.read(path)
-    ours = {state.sha256 for one in (old, record) if one for state in (one.result, one.residual) if state}
-    strange = [path] if old is None and os.path.lexists(path) else []
-    strange += [file for file in (job.result, residual_path(job.result)) if not _is_free(file, ours)]
-    if strange:
-        expected, found = "a free name for a refused result (or force)", "a file that no restoration has put there"
-        raise OutputError(strange[0], expected=expected, found=found)
-
-
-def _is_free(path: Path, ours: set[str]) -> bool:
-    """Tell whether a name is free, or that of a file with one of these hashes."""
-    try:
-        return not os.path.lexists(path) or sha256_of(path) in ours
-    except OSError:
-        return False
 
 
 def _remove_replaced(job: Job, place: Job, *, force: bool) -> None:
