@@ -59,7 +59,7 @@ def at_hand(
                 raise
             raise type(error)(address(Path(error.path)), expected=error.expected, found=error.found) from error
         if target is not None:
-            publish_folder(target[1], target[0])
+            publish_folder(target[1], target[0], force=force)
 
 
 def target_of(text: str) -> Remote:

@@ -31,6 +31,7 @@ from audiorestore.quality.comparison import ComparisonMeter, compare
 from audiorestore.quality.gates import judge
 from audiorestore.quality.inspection import inspect
 from audiorestore.quality.loudness import measure_loudness
+from audiorestore.records.quarantine import check_room
 from audiorestore.records.record import (
     FileState,
     Record,
@@ -42,6 +43,7 @@ from audiorestore.records.record import (
     sha256_of,
 )
 from audiorestore.records.review import Review
+from audiorestore.records.shelf import Folder
 from audiorestore.restoration.advice import Advice, advise
 from audiorestore.restoration.pipeline import (
     Plan,
@@ -187,7 +189,7 @@ def run_job(
             seconds=round(time.monotonic() - clock, 3),
         )
         if place is not job:
-            _make_room_in_quarantine(place, record)
+            _make_room(place, record)
         replaces = force or place is not job
         stale = _stale(job, place, force=force)
         publish = partial(_publish, written.staged(place), record_path(place.result), made, stale, force=replaces)
@@ -248,7 +250,7 @@ def reuse(
     """
     place = _quarantined(job) if record.refused else job
     if place is not job:
-        _make_room_in_quarantine(place, record)
+        _make_room(place, record)
     stale = _stale(job, place, force=force)
     try:
         return _reuse(place, record, kept, kept_residual, stale, force=force or place is not job)
@@ -504,6 +506,7 @@ def _notes(result: FileWriter, config: RestorationConfig) -> tuple[str, ...]:
     if config.overflow == "float" and result.info.subtype not in ("FLOAT", "DOUBLE"):
         notes.append(f"{result.info.container} holds no floating-point samples: {result.info.subtype} was written")
     notes += [f"not carried over: {name}" for name in result.carried.lost]
+    notes += [f"carried over unchanged: {name}" for name in result.carried.unchanged]
     return tuple(notes)
 
 
@@ -567,32 +570,15 @@ def _quarantined(job: Job) -> Job:
     return replace(job, result=job.quarantine, residual=residual_path(job.quarantine) if job.residual else None)
 
 
-def _make_room_in_quarantine(job: Job, record: Record) -> None:
+def _make_room(job: Job, record: Record) -> None:
     """Make sure that a refused result and what belongs to it may have their names.
 
     Raises:
         OutputError: something has one of them that is not what an earlier restoration has put there.
     """
     make_folder(job.result.parent, like=job.source.parent)
-    if job.overwrite_quarantine:
-        return
-    path, old = record_path(job.result), None
-    with suppress(InputError):
-        old = Record.read(path)
-    ours = {state.sha256 for one in (old, record) if one for state in (one.result, one.residual) if state}
-    strange = [path] if old is None and os.path.lexists(path) else []
-    strange += [file for file in (job.result, residual_path(job.result)) if not _is_free(file, ours)]
-    if strange:
-        expected, found = "a free name for a refused result (or force)", "a file that no restoration has put there"
-        raise OutputError(strange[0], expected=expected, found=found)
-
-
-def _is_free(path: Path, ours: set[str]) -> bool:
-    """Tell whether a name is free, or that of a file with one of these hashes."""
-    try:
-        return not os.path.lexists(path) or sha256_of(path) in ours
-    except OSError:
-        return False
+    if not job.overwrite_quarantine:
+        check_room(Folder(job.result.parent), Path(job.result.name), record)
 
 
 def _stale(job: Job, place: Job, *, force: bool) -> list[Path]:

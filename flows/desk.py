@@ -124,7 +124,7 @@ class Desk:
         """
         if self._destination is None:
             return
-        publish_folder(self._folder(row), self._destination)
+        publish_folder(self._folder(row), self._destination, force=self._archive.config.force)
 
     def settled(self, row: Row, done: Done, *, refused: bool) -> Done:
         """Return what a row is to say of a finished file: of what is at a URL, its version there."""

@@ -121,3 +121,13 @@ def test_tags_before_the_stream_are_named(tmp_path):
     assert is_flac(source)
     assert copy_blocks(source, target).lost == (f"ID3: {len(tag)} bytes before the FLAC stream",)
     assert EXTRA[0] in blocks(target)[0]
+
+
+@pytest.mark.parametrize(("behind", "name"), [(b"TAG" + bytes(125), "ID3v1"), (b"APETAGEX" + bytes(24), "APE tag")])
+def test_tags_behind_the_stream_are_named(tmp_path, behind, name):
+    source, target = tmp_path / "a.flac", tmp_path / "b.flac"
+    for path in (source, target):
+        soundfile.write(path, [0.1, 0.2], 8000, "PCM_16", format="FLAC")
+    with source.open("ab") as file:
+        file.write(behind)
+    assert copy_blocks(source, target).lost == (f"{name}: behind the FLAC stream",)

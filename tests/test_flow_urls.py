@@ -210,6 +210,20 @@ def test_what_is_refused_goes_into_quarantine_and_comes_out_of_it(archive, bucke
     assert set(content(bucket)) == everything
 
 
+def test_what_is_not_ours_in_quarantine_stays(archive, bucket):
+    system().pipe_file(f"{bucket}/quarantine/a/0.wav", b"somebody's")
+    strict = QcPlan("strict", {"noise_removed_db": Limit(fail=-1000.0)})
+    refusing = configured(
+        replace(archive, destination=url(bucket)), restore=replace(archive.config.restore, quality=strict)
+    )
+    summary = run(refusing)
+    assert (summary.refused, summary.failed) == (1, 1)
+    assert f"{bucket}/quarantine/a/0.wav: expected a free name for a refused result" in summary.failures[0].error
+    assert content(bucket)["quarantine/a/0.wav"] == b"somebody's"
+    assert run(configured(refusing, force=True)).refused == 2
+    assert content(bucket)["quarantine/a/0.wav"] != b"somebody's"
+
+
 def _killed(environment: dict[str, str], archive: Archive, nth: int, after: bool) -> None:
     os.environ.update(environment)
     killed_at(archive, Remote, "publish", nth, after)

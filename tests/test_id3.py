@@ -50,6 +50,12 @@ def test_ape_tags_are_named(tmp_path, back):
     assert lost == ("APE tag",)
 
 
+@pytest.mark.parametrize("back", [b"LYRICSBEGIN...000011LYRICS200", b"LYRICSBEGIN..............LYRICSEND" + V1])
+def test_lyrics_are_named(tmp_path, back):
+    _, lost = copy_tags(frames(tmp_path / "a", back=back), frames(tmp_path / "b"))
+    assert lost == ("Lyrics3 tag",)
+
+
 def test_files_without_tags_stay_as_they_are(tmp_path):
     target = frames(tmp_path / "b")
     before = target.read_bytes()

@@ -20,15 +20,23 @@ from audiorestore.records import ledger as records
 from audiorestore.records.lease import Owner
 from audiorestore.records.ledger import Done, Found, Ledger, Recipe, Row, recipe, recipe_of
 from audiorestore.records.rebuild import rebuild
-from audiorestore.records.record import FileState, Record, file_state, record_path
+from audiorestore.records.record import FileState, Record, file_state, machine, record_path
 from audiorestore.restoration.pipeline import RestorationConfig
 from audiorestore.restoration.restorer import ChunkConfig
 
 HERE = Owner.here()
 ELSEWHERE = replace(HERE, host="elsewhere")
-SOUND = {"sample_rate": 48_000, "channels": 1, "n_samples": 96_000, "container": "WAV", "subtype": "PCM_16"}
+SOUND = {
+    "seconds": 2.0,
+    "sample_rate": 48_000,
+    "channels": 1,
+    "n_samples": 96_000,
+    "container": "WAV",
+    "subtype": "PCM_16",
+}
+WEIGHTS = "1" * 64
 CONFIG = to_mapping(RestorationConfig(model="tiny"))
-WANTED = recipe(CONFIG, model="weights", residual=False)
+WANTED = recipe(CONFIG, model=WEIGHTS, residual=False)
 
 
 @pytest.fixture
@@ -59,14 +67,14 @@ def write(ledger: Ledger, source: Path, output: str, *, content: bytes = b"resto
         (ledger.destination / residual).write_bytes(b"residual")
         state = file_state(ledger.destination / residual, SOUND)
     record = Record(
-        source=FileState(os.fspath(source), "hash of the source", 100, 1, SOUND),
+        source=FileState(os.fspath(source), "0" * 64, 100, 1, SOUND),
         result=file_state(result, SOUND),
         residual=state,
         config=CONFIG,
         stages=(),
-        model={"name": "tiny", "sha256": "weights", "step": 0},
-        machine={},
-        measures={"change": {"noise_removed_db": 1.5}},
+        model={"name": "tiny", "sha256": WEIGHTS, "step": 0},
+        machine=machine(device="cpu", precision="float32"),
+        measures={"before": {"seconds": 2.0}, "after": {"seconds": 2.0}, "change": {"noise_removed_db": 1.5}},
         overs=0,
         peak=0.5,
         gain_db=0.0,
@@ -302,7 +310,7 @@ def test_rebuilt_from_the_records_it_is_the_same(ledger):
     for item in sources:
         if item.residual is None:
             finish(ledger, item)
-    with_residual = recipe(CONFIG, model="weights", residual=True)
+    with_residual = recipe(CONFIG, model=WEIGHTS, residual=True)
     plan(ledger, [item for item in sources if item.residual], with_residual)
     for item in sources:
         if item.residual:
@@ -433,7 +441,7 @@ def test_names_come_in_pages_each_once_and_what_is_done_meanwhile_does_not_come(
 
 
 def test_a_recipe_is_what_changes_samples_and_nothing_else():
-    def of(config: RestorationConfig, *, model: str = "weights", residual: bool = False) -> Recipe:
+    def of(config: RestorationConfig, *, model: str = WEIGHTS, residual: bool = False) -> Recipe:
         return recipe(to_mapping(config), model=model, residual=residual)
 
     base = RestorationConfig()

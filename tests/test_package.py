@@ -6,8 +6,11 @@ import hashlib
 import json
 import os
 import shutil
+import signal
+import subprocess
+import sys
 import xml.etree.ElementTree as ET
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import bagit
@@ -20,8 +23,8 @@ from audiorestore.cli.exits import ExitCode
 from audiorestore.errors import ConfigError, InputError, OutputError
 from audiorestore.jobs import Job, run_job
 from audiorestore.models.checkpoint import Checkpoint
-from audiorestore.records.bag import Bag
-from audiorestore.records.package import BagProfile, load_profile, package_bag
+from audiorestore.records.bag import Bag, clear_dead
+from audiorestore.records.package import BagProfile, _in_utf8, load_profile, package_bag
 from audiorestore.records.record import Record, record_path, residual_path
 from audiorestore.records.verify import find, verify
 from audiorestore.restoration.pipeline import RestorationConfig
@@ -182,6 +185,70 @@ def test_what_a_killed_process_left_is_tidied_and_what_a_living_one_has_is_not(a
         living.tag("note.txt", b"")
         with Bag(archive / "living.bag"):
             assert len([path for path in archive.iterdir() if path.name.startswith(".living.bag.")]) == 2
+
+
+KILLED = """
+import os, sys, pathlib
+from audiorestore.records.bag import Bag
+path, moment = pathlib.Path(sys.argv[1]), sys.argv[2]
+rename = pathlib.Path.rename
+def stop(self, target):
+    rename(self, target)
+    if self == path or pathlib.Path(target) == path:
+        stop.left -= 1
+        if stop.left == 0:
+            os.kill(os.getpid(), 9)
+stop.left = {"before": 9, "between": 1, "after": 2}[moment]
+pathlib.Path.rename = stop
+with Bag(path, force=True) as bag:
+    bag.add(path.parent / "file", "new.wav")
+    if moment == "before":
+        os.kill(os.getpid(), 9)
+    bag.finish([])
+"""
+
+
+@pytest.mark.parametrize(("moment", "stands"), [("before", "old.wav"), ("between", "old.wav"), ("after", "new.wav")])
+def test_what_a_killed_process_has_left_is_cleared_away_and_no_bag_is_lost(
+    tmp_path: Path, moment: str, stands: str
+) -> None:
+    (tmp_path / "file").write_bytes(b"content")
+    path = tmp_path / "x.bag"
+    with Bag(path) as bag:
+        bag.add(tmp_path / "file", "old.wav")
+        bag.finish([])
+    run = subprocess.run([sys.executable, "-c", KILLED, path, moment], check=False)
+    assert run.returncode == -signal.SIGKILL
+    assert list(tmp_path.glob(".x.bag.*.part"))
+    clear_dead(path)
+    assert files_below(path / "data") == {stands}
+    assert {item.name for item in tmp_path.iterdir()} == {"file", "x.bag"}
+
+
+def test_a_bag_that_could_not_be_replaced_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_bytes(b"content")
+    path = tmp_path / "x.bag"
+    with Bag(path) as bag:
+        bag.add(tmp_path / "file", "old.wav")
+        bag.finish([])
+    rename = Path.rename
+
+    def refuse(self: Path, target: Path) -> Path:
+        if Path(target) == path and not self.name.endswith(".old.part"):
+            raise OSError(5, "Input/output error")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", refuse)
+    with Bag(path, force=True) as bag, pytest.raises(OutputError, match="input/output error"):
+        bag.finish([])
+    assert files_below(path / "data") == {"old.wav"}
+    assert {item.name for item in tmp_path.iterdir()} == {"file", "x.bag"}
+
+
+def test_names_in_a_bag_stay_apart() -> None:
+    names = [os.fsdecode(name) for name in (b"\xe9.wav", b"=E9.wav", b"=3DE9.wav", b"a=b.wav", b"a=\xe9.wav")]
+    found = [_in_utf8(PurePath(name)).name for name in names]
+    assert found == ["=E9.wav", "=3DE9.wav", "=3D3DE9.wav", "a=b.wav", "a=3D=E9.wav"]
 
 
 def test_only_a_bag_is_replaced_and_only_by_force(archive: Path) -> None:

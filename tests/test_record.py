@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -15,9 +18,11 @@ import soundfile
 from audiorestore.audio.files import FileSource
 from audiorestore.audio.fixity import audio_sha256
 from audiorestore.damage.damage_map import Damage, DamageMap
+from audiorestore.errors import InputError
 from audiorestore.jobs import Job, run_job
 from audiorestore.models.checkpoint import Checkpoint
 from audiorestore.records.record import SEAL, FileState, Record, record_path, schema_path
+from audiorestore.records.shape import violations
 from audiorestore.restoration.pipeline import RestorationConfig
 from audiorestore.restoration.restorer import ChunkConfig, Restorer
 from tests.conftest import noise, tone
@@ -30,7 +35,7 @@ VALIDATOR = jsonschema.Draft202012Validator(SCHEMA)
 
 @pytest.fixture(scope="module")
 def restorer(tiny_checkpoint: Checkpoint) -> Restorer:
-    return Restorer(replace(tiny_checkpoint, sha256="0" * 64), device="cpu", config=CONFIG.chunks)
+    return Restorer(tiny_checkpoint, device="cpu", config=CONFIG.chunks)
 
 
 def recording(path: Path, subtype: str = "PCM_24", *, level: float = 1.0) -> Path:
@@ -53,7 +58,7 @@ def test_the_schema_is_one() -> None:
 
 @pytest.mark.parametrize(("kind", "part"), [(Record, SCHEMA), (FileState, SCHEMA["$defs"]["file"])])
 def test_the_schema_knows_every_field_and_no_other(kind: type, part: dict[str, Any]) -> None:
-    assert set(part["properties"]) - {SEAL} == set(part["required"]) == {item.name for item in fields(kind)}
+    assert set(part["properties"]) - {SEAL} == set(part["required"]) - {SEAL} == {item.name for item in fields(kind)}
     assert part["additionalProperties"] is False
 
 
@@ -129,8 +134,73 @@ def without(*path: str) -> Callable[[Any], None]:
 def test_the_schema_refuses_what_is_wrong(written: Path, spoil: Callable[[Any], None]) -> None:
     values = json.loads(written.read_text())
     VALIDATOR.validate(values)
+    assert list(violations(values, SCHEMA)) == []
     spoil(values)
     assert not VALIDATOR.is_valid(values)
+    assert list(violations(values, SCHEMA))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "found"),
+    [
+        (set_at("machine", "versions", to=[]), "machine: versions: [] instead of object"),
+        (set_at("measures", to={}), "measures: no before"),
+        (set_at("source", "sound", "channels", to=True), "source: sound: channels: True instead of integer"),
+        (set_at("quality", to={"outcome": 5}), "quality: outcome: 5 instead of 'pass' or "),
+        (without(SEAL), "found no content_sha256"),
+    ],
+)
+def test_what_is_not_as_the_schema_says_is_not_read(
+    tmp_path: Path, written: Path, spoil: Callable[[Any], None], found: str
+) -> None:
+    values = json.loads(written.read_text())
+    spoil(values)
+    (tmp_path / "x.json").write_text(json.dumps(values))
+    with pytest.raises(InputError, match=re.escape(found)):
+        Record.read(tmp_path / "x.json")
+
+
+@pytest.mark.parametrize("value", ['"derivative, restored", "role": "master"', "1e999", "NaN"])
+def test_json_that_can_be_read_in_two_ways_is_not_read(tmp_path: Path, written: Path, value: str) -> None:
+    text, role = written.read_text(), '"role": "derivative, restored"'
+    assert role in text
+    (tmp_path / "x.json").write_text(text.replace(role, f'"role": {value}'))
+    with pytest.raises(InputError, match=r"stands twice|no number"):
+        Record.read(tmp_path / "x.json")
+
+
+def test_the_document_says_how_anybody_can_check_a_record(tmp_path: Path, written: Path) -> None:
+    document = Path(__file__).parents[1] / "docs" / "archive.md"
+    script = re.search(r"<<'END'\n(.*?)\nEND\n", document.read_text(encoding="utf-8"), re.DOTALL)
+    assert script is not None
+    values = json.loads(written.read_text())
+    edited, broken = tmp_path / "edited.json", tmp_path / "broken.json"
+    edited.write_text(json.dumps({**values, "seconds": 1.0}))
+    broken.write_text(json.dumps({**values, "role": "preservation master"}))
+    found = []
+    for record in (written, edited, broken):
+        command = [sys.executable, "-c", script[1], str(schema_path()), str(record)]
+        run = subprocess.run(command, capture_output=True, text=True, check=False)
+        found.append((run.returncode, (run.stderr.splitlines() or run.stdout.splitlines())[-1]))
+    assert found[0] == (0, "as it was written")
+    assert found[1] == (1, "edited since it was written")
+    assert found[2][0] == 1
+
+
+def test_the_schema_uses_no_words_that_are_not_followed() -> None:
+    followed = {"type", "enum", "const", "required", "properties", "additionalProperties", "items", "anyOf", "$ref"}
+    followed |= {"minimum", "maximum", "exclusiveMinimum", "minLength", "maxProperties", "pattern"}
+    followed |= {"description", "title", "$schema", "$id", "$defs", "format"}
+
+    def words(schema: Any) -> Iterator[str]:
+        for word, value in schema.items():
+            yield word
+            parts = value.values() if word in ("properties", "$defs") else value if word == "anyOf" else [value]
+            for part in parts if word in ("properties", "$defs", "anyOf", "items", "additionalProperties") else ():
+                if isinstance(part, dict):
+                    yield from words(part)
+
+    assert set(words(SCHEMA)) <= followed
 
 
 def test_the_hashes_of_the_sound_are_those_of_the_files(written: Path) -> None:
@@ -167,6 +237,7 @@ def test_the_machine_is_described(written: Path) -> None:
 def test_a_record_without_the_newer_fields_is_read(tmp_path: Path, written: Path) -> None:
     values = json.loads(written.read_text())
     del values["damage"], values["quality"], values["source"]["audio_sha256"], values[SEAL]
+    values["schema"] = "audiorestore.restoration/1"
     (tmp_path / "old.json").write_text(json.dumps(values))
     old = Record.read(tmp_path / "old.json")
     assert (old.damage, old.quality, old.source.audio_sha256) == (DamageMap(), {}, "")

@@ -11,7 +11,7 @@ from audiorestore.audio import riff
 from audiorestore.audio.files import FileSource, FileWriter
 from audiorestore.audio.formats import writable
 from audiorestore.audio.metadata import bytes_to_carry
-from audiorestore.audio.riff import append_chunks, chunks_lost, chunks_that_fit, chunks_to_carry, read_layout
+from audiorestore.audio.riff import add_chunks, chunks_lost, chunks_that_fit, chunks_to_carry, read_layout
 from audiorestore.audio.signal import AudioInfo
 from audiorestore.errors import OutputError
 
@@ -47,13 +47,37 @@ def test_every_chunk_is_found_and_carried_byte_for_byte(tmp_path_factory, chunks
     source.write_bytes(wave(*(chunk(name, content, order) for name, content in chunks), form=form))
     target.write_bytes(wave(form=form, data=b"\5\6\7\10\11\12"))
     assert contents(source)[2:] == chunks
-    append_chunks(target, source, chunks_to_carry(read_layout(source)))
+    add_chunks(target, source, chunks_to_carry(read_layout(source)))
     assert contents(target)[2:] == chunks
     whole = target.read_bytes()
     assert struct.unpack(f"{order}I", whole[4:8])[0] == len(whole) - 8
     assert len(whole) % 2 == 0
     with soundfile.SoundFile(target) as file:
         assert file.frames == 3
+
+
+@pytest.mark.parametrize("form", ["WAV", "RF64", "AIFF", "CAF"])
+def test_what_stands_before_the_sound_stays_before_it(tmp_path, form):
+    """There are readers that look for bext and chna no further than to the sound."""
+    plain, source, target = tmp_path / "plain", tmp_path / "source", tmp_path / "target"
+    for path in (plain, target):
+        soundfile.write(path, [0.1, 0.2, 0.3, 0.4], 44100, "PCM_24", format=form)
+    order, size = (">", "q") if form == "CAF" else (">" if form == "AIFF" else "<", "I")
+    front, back = (
+        b"".join(struct.pack(f"{order}4s{size}", name, 6) + b"inside" for name in names)
+        for names in ((b"abcd", b"efgh"), (b"ijkl",))
+    )
+    layout, whole = read_layout(plain), plain.read_bytes()
+    start = layout.sound.offset - (12 if form == "CAF" else 8)
+    source.write_bytes(whole[:start] + front + whole[start:] + back)
+    add_chunks(target, source, chunks_to_carry(read_layout(source)))
+    names = [
+        item.name for item in read_layout(target).chunks if item.name in (b"abcd", b"efgh", b"ijkl", layout.sound.name)
+    ]
+    assert names == [b"abcd", b"efgh", layout.sound.name, b"ijkl"]
+    assert [content for name, content in contents(target) if name in (b"abcd", b"efgh", b"ijkl")] == [b"inside"] * 3
+    with FileSource.open(target) as sound, FileSource.open(plain) as before:
+        assert torch.equal(sound.read(0, 4), before.read(0, 4))
 
 
 def test_what_belongs_to_the_samples_stays_behind(tmp_path):
@@ -77,7 +101,7 @@ def test_sound_is_the_same_after_chunks_were_appended(tmp_path, container, subty
     body = b"AIFF" if container == "AIFF" else b"WAVE"
     extra = body + chunk(b"ANNO", b"odd", order) + chunk(b"abcd", b"even", order)
     source.write_bytes(struct.pack(f"{order}4sI", b"FORM" if order == ">" else b"RIFF", len(extra)) + extra)
-    append_chunks(target, source, read_layout(source).chunks)
+    add_chunks(target, source, read_layout(source).chunks)
     after, _ = soundfile.read(target)
     assert (before == after).all()
     assert contents(target)[-2:] == [(b"ANNO", b"odd"), (b"abcd", b"even")]
@@ -142,7 +166,7 @@ def test_other_files_have_no_layout(tmp_path, content):
     (tmp_path / "a").write_bytes(content)
     assert read_layout(tmp_path / "a") is None
     with pytest.raises(OutputError):
-        append_chunks(tmp_path / "a", tmp_path / "a", [])
+        add_chunks(tmp_path / "a", tmp_path / "a", [])
 
 
 @settings(deadline=None, max_examples=40)
@@ -166,7 +190,7 @@ def test_a_riff_file_cannot_outgrow_its_header(tmp_path, monkeypatch):
     source.write_bytes(wave(chunk(b"abcd", bytes(2000))))
     target.write_bytes(wave())
     with pytest.raises(OutputError, match="4 GB"):
-        append_chunks(target, source, chunks_to_carry(read_layout(source)))
+        add_chunks(target, source, chunks_to_carry(read_layout(source)))
 
 
 def test_each_of_several_chunks_of_one_name_has_its_own_size(tmp_path):
@@ -213,13 +237,13 @@ def test_chunks_before_and_after_more_than_4_gb_of_sound(tmp_path):
 
 
 def test_chunks_are_appended_to_more_than_4_gb_of_sound(tmp_path):
-    source = sparse_rf64(tmp_path / "a.wav", LONG, before=[FRONT], after=[LONG_AXML, BACK])
+    source = sparse_rf64(tmp_path / "a.wav", LONG, after=[LONG_AXML, BACK])
     target = sparse_rf64(tmp_path / "b.wav", LONG)
-    append_chunks(target, source, chunks_to_carry(read_layout(source)))
+    add_chunks(target, source, chunks_to_carry(read_layout(source)))
     layout = read_layout(target)
     with target.open("rb") as file:
         file.seek(layout.sound.end)
-        assert file.read() == FRONT + chunk(b"axml", b"<adm/>") + BACK
+        assert file.read() == chunk(b"axml", b"<adm/>") + BACK
         file.seek(20)
         assert struct.unpack("<QQ", file.read(16)) == (target.stat().st_size - 8, LONG)
     assert layout.missing == 0

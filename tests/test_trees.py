@@ -152,10 +152,10 @@ def test_permissions_are_kept_and_no_wider_while_in_work(tree, mode, monkeypatch
     seen: list[int] = []
     original = PartFile.commit
 
-    def looking(part: PartFile, path: Path | None = None, *, force: bool | None = None) -> None:
+    def looking(part: PartFile, *place: Path, **options: bool) -> None:
         if part.path.suffix == ".wav":
             seen.append(stat.S_IMODE(part.part.stat().st_mode))
-        original(part, path, force=force)
+        original(part, *place, **options)
 
     monkeypatch.setattr(PartFile, "commit", looking)
     before = source.stat()

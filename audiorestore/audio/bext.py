@@ -48,7 +48,8 @@ def amend(content: bytes, *, info: AudioInfo, text: str, loudness: Loudness, ord
     """Return a bext chunk for a new version of the recording that ``content`` belongs to.
 
     Every field is kept but the version, which becomes 2, and the loudness, which the fields of version 2 hold; what
-    older versions kept reserved is set to zero. The lines of the Coding History stay as they are, and one follows.
+    older versions kept reserved is set to zero. The lines of the Coding History stay as they are, and one follows,
+    with a zero byte where the length would be odd.
 
     Args:
         content: the source's chunk, of version 0, 1 or 2.
@@ -68,6 +69,7 @@ def amend(content: bytes, *, info: AudioInfo, text: str, loudness: Loudness, ord
     (version,) = struct.unpack_from(f"{order}H", content, _VERSION_OFFSET)
     umid = content[_UMID_OFFSET:_LOUDNESS_OFFSET] if version >= 1 else bytes(_UMID_BYTES)
     levels = _levels(loudness, order)
+    line = coding_line(info, text, before=history)
     reserved = content[_LOUDNESS_OFFSET + len(levels) : HISTORY_OFFSET]
     return b"".join(
         [
@@ -77,7 +79,9 @@ def amend(content: bytes, *, info: AudioInfo, text: str, loudness: Loudness, ord
             levels,
             reserved if version >= 2 else bytes(len(reserved)),
             history,
-            coding_line(info, text, before=history),
+            line,
+            # libsndfile does not know of the pad byte behind an odd chunk of RF64.
+            bytes((len(history) + len(line)) % 2),
         ]
     )
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from audiorestore.audio.id3 import leading_tags
+from audiorestore.audio.id3 import leading_tags, trailing_tags
 from audiorestore.audio.partfile import replace_bytes
 
 _MAGIC = b"fLaC"
@@ -59,10 +59,12 @@ def copy_blocks(source: Path, target: Path) -> Copied:
     with source.open("rb") as file:
         tags = leading_tags(file)
         found, broken = _read_blocks(file, tags)
+        behind = trailing_tags(file)
     with target.open("rb") as file:
         own, _ = _read_blocks(file, 0)
         end = file.tell()
     lost = [f"ID3: {tags} bytes before the FLAC stream"] if tags else []
+    lost += [f"{name}: behind the FLAC stream" for name in behind]
     lost += [broken] if broken else []
     carried: list[Block] = []
     for block in found:

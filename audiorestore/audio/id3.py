@@ -1,7 +1,7 @@
 """The tags around the frames of an MP3 file, copied byte for byte: ID3v2 in front, ID3v1 behind.
 
 Frames are not parsed: they may be compressed, encrypted, nested or broken, and are none of our business.
-Sources: id3.org, ID3 tag version 2.2, 2.3 and 2.4 (structure), section 3.1; ID3v1.1; APEv2 specification.
+Sources: id3.org, ID3 tag version 2.2, 2.3 and 2.4 (structure), section 3.1; ID3v1.1; APEv2 specification; Lyrics3 2.00.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ _HEAD_BYTES = 10
 _MOST_TAGS = 16
 MOST_BYTES = 2**28
 _V1_BYTES = 128
+_V1 = "ID3v1"
 _APE_BYTES = 32
 _FRAME_NAME = re.compile(b"|".join(name.encode("ascii") for name in sorted(Frames)))
 
@@ -57,7 +58,7 @@ def is_mp3(path: Path) -> bool:
 def copy_tags(source: Path, target: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Copy the tags of one MP3 file around the frames of another; return what was copied, and what was not.
 
-    APE tags are left out: they would be read before the ID3 tags, and few programs expect them.
+    APE and Lyrics3 tags are left out: APE tags would be read before the ID3 tags, and few programs expect either.
     """
     lost = []
     with source.open("rb") as file:
@@ -68,7 +69,7 @@ def copy_tags(source: Path, target: Path) -> tuple[tuple[str, ...], tuple[str, .
         file.seek(0)
         front = file.read(size)
         back = _read_tail(file, _V1_BYTES, b"TAG")
-        ape = _read_tail(file, _APE_BYTES + len(back), b"APETAGEX") or _read_tail(file, _APE_BYTES, b"APETAGEX")
+        lost += [name for name in trailing_tags(file) if name != _V1]
     with target.open("rb") as file:
         own = leading_tags(file)
     if front:
@@ -77,7 +78,18 @@ def copy_tags(source: Path, target: Path) -> tuple[tuple[str, ...], tuple[str, .
         with target.open("ab") as file:
             file.write(back)
     kept = [f"ID3v2.{front[3]}"] if front else []
-    return (*kept, *(["ID3v1"] if back else [])), (*lost, *(["APE tag"] if ape else []))
+    return (*kept, *([_V1] if back else [])), tuple(lost)
+
+
+def trailing_tags(file: BinaryIO) -> list[str]:
+    """Return the names of the tags at the end of an open file, as far as they are known by their marks."""
+    end = file.seek(0, os.SEEK_END)
+    v1 = bool(_read_tail(file, _V1_BYTES, b"TAG"))
+    file.seek(max(end - _APE_BYTES - v1 * _V1_BYTES, 0))
+    before = file.read(_APE_BYTES)
+    ape = before.startswith(b"APETAGEX") or bool(_read_tail(file, _APE_BYTES, b"APETAGEX"))
+    lyrics = before.endswith((b"LYRICS200", b"LYRICSEND"))
+    return [name for name, there in ((_V1, v1), ("APE tag", ape), ("Lyrics3 tag", lyrics)) if there]
 
 
 def has_compressed_frames(content: bytes) -> bool:

@@ -25,7 +25,7 @@ from audiorestore.audio.ogg import renumber
 from audiorestore.audio.riff import (
     Chunk,
     Layout,
-    append_chunks,
+    add_chunks,
     chunks_lost,
     chunks_that_fit,
     patch,
@@ -45,10 +45,14 @@ Amend = Callable[[bytes, str], bytes]
 
 @dataclass(frozen=True)
 class Carried:
-    """What went along with the sound: names of chunks, blocks or tags, and one line for each thing that could not."""
+    """What went along with the sound: names of chunks, blocks or tags, and one line for each thing that could not.
+
+    ``unchanged`` tells what went along as it was though it should have been brought up to date, and why.
+    """
 
     kept: tuple[str, ...] = ()
     lost: tuple[str, ...] = ()
+    unchanged: tuple[str, ...] = ()
 
 
 def carries_chunks(source_container: str, container: str) -> bool:
@@ -112,10 +116,10 @@ def same_family(before: Layout, after: Layout) -> bool:
 def _carry_chunks(source: Path, before: Layout, part: Path, after: Layout, amend_bext: Amend | None) -> Carried:
     chunks = chunks_that_fit(before, after)
     changed, problems = _amended(source, before, chunks, amend_bext)
-    append_chunks(part, source, chunks, changed)
+    add_chunks(part, source, chunks, changed)
     _copy_speaker_mask(source, before, part, after)
-    lost = (*problems, *chunks_lost(before, chunks), *_tail(source, before))
-    return Carried(tuple(chunk.label for chunk in chunks), lost)
+    lost = (*chunks_lost(before, chunks), *_tail(source, before))
+    return Carried(tuple(chunk.label for chunk in chunks), lost, problems)
 
 
 def _amended(

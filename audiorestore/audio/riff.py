@@ -197,12 +197,14 @@ def chunks_lost(before: Layout, carried: Iterable[Chunk]) -> Iterator[str]:
         yield f"all after the first {_MOST_CHUNKS} chunks"
 
 
-def append_chunks(
+def add_chunks(
     target: Path, source: Path, chunks: Sequence[Chunk], changed: Mapping[Chunk, bytes] | None = None
 ) -> None:
-    """Copy chunks of ``source`` byte for byte behind the sound of ``target``, and correct its overall size.
+    """Copy chunks of ``source`` byte for byte into ``target``, and correct its overall size.
 
-    In Wave64 they go before the sound. Both must be files of one family and of the same byte order.
+    What stands before the sound there stands before it here, and what stands behind it behind: there are readers and
+    archives that look for ``bext`` and ``chna`` before the sound only. In Wave64 all go before it, as libsndfile, and
+    so many programs, takes all that follows for sound. Both must be files of one family and of the same byte order.
 
     Args:
         target: a finished file. source: the file in which the chunks lie.
@@ -219,15 +221,16 @@ def append_chunks(
     changed = changed or {}
     sizes = {chunk: len(changed[chunk]) if chunk in changed else chunk.size for chunk in chunks}
     with source.open("rb") as origin, target.open("r+b") as file:
-        file.seek(_make_room(file, layout, sizes.values()))
-        for chunk, size in sizes.items():
+        front: list[Chunk] = []
+        if layout.sound is not None:
+            front = _before_sound(origin, chunks, everything=layout.form == b"riff")
+            file.seek(_make_room(file, layout.sound, dialect, [sizes[chunk] for chunk in front]))
+            _write_chunks(file, dialect, origin, front, sizes, changed)
             _pad(file, dialect)
-            file.write(dialect.head.pack(chunk.name, size + dialect.head.size * dialect.counts_head))
-            if chunk in changed:
-                file.write(changed[chunk])
-            else:
-                _copy(origin, file, chunk)
-        _pad(file, dialect)
+        if layout.form != b"riff":  # there, what fills the file up would be sound
+            file.seek(0, os.SEEK_END)
+            _write_chunks(file, dialect, origin, chunks[len(front) :], sizes, changed)
+            _pad(file, dialect)
         _set_size(file, layout, target)
 
 
@@ -363,18 +366,37 @@ def _pad(file: BinaryIO, dialect: _Dialect) -> None:
     file.write(bytes(-file.tell() % dialect.alignment))
 
 
-def _make_room(file: BinaryIO, layout: Layout, sizes: Iterable[int]) -> int:
-    """Return the byte where chunks of these sizes can be written: behind the sound, but in Wave64 before it.
-
-    libsndfile, and so many programs, takes all that follows in a Wave64 file for sound.
-    """
-    dialect = _dialect(layout)
-    if layout.form != b"riff" or layout.sound is None:
-        return file.seek(0, os.SEEK_END)
-    start = layout.sound.offset - dialect.head.size
+def _make_room(file: BinaryIO, sound: Chunk, dialect: _Dialect, sizes: Iterable[int]) -> int:
+    """Move the sound back, and return the byte where chunks of these sizes can be written before it."""
+    start = sound.offset - dialect.head.size
     taken = (dialect.head.size + size for size in sizes)
     shift_bytes(file, start, sum(size + -size % dialect.alignment for size in taken))
     return start
+
+
+def _before_sound(origin: BinaryIO, chunks: Sequence[Chunk], *, everything: bool) -> list[Chunk]:
+    """Return those of a file's chunks that stand before its sound, or all."""
+    layout = parse_layout(origin)
+    start = layout.sound.offset if layout is not None and layout.sound is not None else 0
+    return [chunk for chunk in chunks if everything or chunk.offset < start]
+
+
+def _write_chunks(
+    file: BinaryIO,
+    dialect: _Dialect,
+    origin: BinaryIO,
+    chunks: Iterable[Chunk],
+    sizes: Mapping[Chunk, int],
+    changed: Mapping[Chunk, bytes],
+) -> None:
+    """Write chunks where an open file stands."""
+    for chunk in chunks:
+        _pad(file, dialect)
+        file.write(dialect.head.pack(chunk.name, sizes[chunk] + dialect.head.size * dialect.counts_head))
+        if chunk in changed:
+            file.write(changed[chunk])
+        else:
+            _copy(origin, file, chunk)
 
 
 def _copy(origin: BinaryIO, file: BinaryIO, chunk: Chunk) -> None:

@@ -131,10 +131,11 @@ def packaging(
         return None
     if kind != "bagit":
         raise ConfigError(f"package: expected bagit, found {kind!r}")
-    from audiorestore.records.bag import check_free
+    from audiorestore.records.bag import check_free, clear_dead
     from audiorestore.records.package import bag_path
 
     chosen, info = _asked(profile, fields)
+    clear_dead(bag_path(out))
     check_free(bag_path(out), force=force)
     return Packaging(out, chosen, info, force)
 

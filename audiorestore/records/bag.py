@@ -52,9 +52,10 @@ class Bag:
         self._payload: dict[str, Digests] = {}
         self._tags: dict[str, bytes] = {}
         self._locks = ExitStack()
-        _tidy(path)
+        clear_dead(path)
         check_free(path, force=force)
         self._part = path.with_name(f".{path.name}.{secrets.token_hex(4)}{PART_SUFFIX}")
+        self._old = self._part.with_name(f"{self._part.name}.old{PART_SUFFIX}")
         try:
             (self._part / "data").mkdir(parents=True)
         except OSError as error:
@@ -68,6 +69,7 @@ class Bag:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         shutil.rmtree(self._part, ignore_errors=True)
+        _settle(self._old, self.path)
         self._locks.close()
 
     @property
@@ -130,12 +132,10 @@ class Bag:
         try:
             self._write_tags([*info, ("Payload-Oxum", self.oxum), ("Bag-Size", _readable(self.size))])
             check_free(self.path, force=self._force)
-            old = self._part.with_name(f"{self._part.name}.old{PART_SUFFIX}")
             if self.path.exists():  # a folder cannot take the place of one that is not empty
                 self._locks.enter_context(only_one(self.path))
-                self.path.rename(old)
+                self.path.rename(self._old)
             self._part.rename(self.path)
-            shutil.rmtree(old, ignore_errors=True)
         except OSError as error:
             raise OutputError(self.path, expected="to finish the bag", found=describe(error)) from error
 
@@ -164,7 +164,7 @@ def check_free(path: Path, *, force: bool) -> None:
         raise OutputError(path, expected=expected, found="an existing file or folder")
 
 
-def _tidy(path: Path) -> None:
+def clear_dead(path: Path) -> None:
     """Undo what dead processes have begun under a bag's name; what cannot be locked is left alone."""
     ours = re.compile(
         rf"\.{re.escape(path.name)}\.[0-9a-f]{{8}}{re.escape(PART_SUFFIX)}(\.old{re.escape(PART_SUFFIX)})?"
@@ -175,10 +175,18 @@ def _tidy(path: Path) -> None:
             if kind is None or folder.is_symlink() or not folder.is_dir():
                 continue
             with only_one(folder) as dead:
-                if dead and kind[1] and not path.exists():
-                    folder.rename(path)
+                if dead and kind[1]:
+                    _settle(folder, path)
                 elif dead:
                     shutil.rmtree(folder, ignore_errors=True)
+
+
+def _settle(old: Path, path: Path) -> None:
+    """Remove a bag that was replaced; one that was to be, and was not, has its name again."""
+    with suppress(OSError):
+        if old.exists() and not path.exists():
+            old.rename(path)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def _manifest(algorithm: str, files: dict[str, Digests]) -> bytes:

@@ -9,11 +9,14 @@ from contextlib import contextmanager
 from pathlib import Path, PurePath
 
 from audiorestore.audio.cache import Cache
+from audiorestore.audio.naming import QUARANTINE
 from audiorestore.audio.remote import Remote, RemoteFile
 from audiorestore.audio.urls import scrubbed
 from audiorestore.errors import InputError
 from audiorestore.records.home import cache_folder
-from audiorestore.records.record import record_path
+from audiorestore.records.quarantine import check_room
+from audiorestore.records.record import Record, record_path, result_path
+from audiorestore.records.shelf import Distant
 from audiorestore.restoration.resume import RESUME_SUFFIX
 
 DEFAULT_CACHE_GB = 20.0
@@ -47,14 +50,22 @@ def bring(remote: Remote, name: str, folder: Path) -> Path | None:
     return path
 
 
-def publish_folder(folder: Path, remote: Remote) -> None:
+def publish_folder(folder: Path, remote: Remote, *, force: bool = False) -> None:
     """Bring to a URL all that was made in a folder, records last: what has no record is not finished.
 
+    Args:
+        folder: what was made, in its places. remote: the URL.
+        force: replace what is in quarantine there, whoever put it there.
+
     Raises:
-        OutputError: it does not arrive there whole.
+        OutputError: it does not arrive there whole, or something else has the name of a refused result.
     """
     made = sorted(path for path in folder.rglob("*") if path.is_file() and path.suffix != RESUME_SUFFIX)
     records = [path for path in made if path in {record_path(other) for other in made}]
+    for path in records if not force else ():
+        name = path.relative_to(folder)
+        if name.parts[0] == QUARANTINE:
+            check_room(Distant(remote), result_path(name), Record.read(path))
     for path in (*(path for path in made if path not in records), *records):
         remote.publish(path, path.relative_to(folder).as_posix())
 

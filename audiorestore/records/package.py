@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import fnmatch
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -33,6 +34,7 @@ SUFFIX = ".bag"
 Info = Mapping[str, Sequence[str]]
 
 _MANIFESTS = ("sha256", "sha512")
+_ESCAPED = re.compile("[\udc80-\udcff]|=3D|=[89A-F][0-9A-F]")
 _TAG_FILE = "metadata/premis/{}.premis.xml"
 _COMPUTED = ("Bagging-Date", "Bag-Software-Agent", "BagIt-Profile-Identifier", "Payload-Oxum", "Bag-Size")
 
@@ -166,9 +168,17 @@ def _accepted(destination: Path) -> Iterator[Path]:
 
 
 def _in_utf8(place: PurePath) -> PurePath:
-    """Return a place that manifests can name: bytes that are no UTF-8 as ``=E9``."""
+    """Return a place that manifests can name: bytes that are no UTF-8 as ``=E9``.
+
+    In such names, and in those that look like them, the equals sign is ``=3D``; so no two places become one.
+    """
     text = os.fsencode(place).decode("utf-8", "surrogateescape")
-    return PurePath("".join(f"={ord(sign) - 0xDC00:02X}" if 0xDC80 <= ord(sign) <= 0xDCFF else sign for sign in text))
+    if not _ESCAPED.search(text):
+        return PurePath(text)
+    signs = (
+        f"={ord(sign) - 0xDC00:02X}" if 0xDC80 <= ord(sign) <= 0xDCFF else sign for sign in text.replace("=", "=3D")
+    )
+    return PurePath("".join(signs))
 
 
 def _add(bag: Bag, result: Path, place: PurePath, now: datetime, *, organisation: str) -> None:

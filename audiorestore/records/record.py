@@ -1,7 +1,7 @@
 """The record of what was done to one file: written beside the result as ``NAME.restoration.json``.
 
-``schema/restoration-2.json`` beside this module is its published JSON Schema. Version 1 is the same without reviews,
-and is still read.
+``schema/restoration-2.json`` beside this module is its published JSON Schema, and what is read is held to it. Version 1
+is the same without reviews, and is still read.
 """
 
 from __future__ import annotations
@@ -9,11 +9,13 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import math
 import os
 import platform
 import stat
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path, PurePath
 from typing import Any, TypeVar
@@ -26,8 +28,9 @@ from audiorestore.audio.naming import PAGE_SUFFIX, QUARANTINE, RECORD_SUFFIX, RE
 from audiorestore.audio.partfile import PartFile, describe, only_one
 from audiorestore.config import from_mapping, to_mapping
 from audiorestore.damage.damage_map import DamageMap
-from audiorestore.errors import ConfigError, InputError, QualityError
+from audiorestore.errors import ConfigError, InputError, QualityError, printable
 from audiorestore.records.review import Review
+from audiorestore.records.shape import violations
 
 SCHEMA = "audiorestore.restoration/2"
 _READABLE = ("audiorestore.restoration/1", SCHEMA)
@@ -172,15 +175,57 @@ class Record:
             InputError: it is not a record of this schema, or not as it was written.
         """
         try:
-            values = json.loads(content.decode("utf-8"))
+            values = _load(content)
             if not isinstance(values, dict) or values.get("schema") not in _READABLE:
                 raise InputError(where, expected=f"a record of schema {SCHEMA}", found="another file")
-            # Records of older programs have no seal.
+            if wrong := next(_wrong_with(values), ""):
+                raise InputError(where, expected=f"a record of schema {SCHEMA}", found=printable(wrong))
             if (seal := values.pop(SEAL, None)) is not None and seal != _seal(values):
                 raise InputError(where, expected="a record as it was written", found="one that was edited since")
             return from_mapping(cls, values, where=where)
         except (ValueError, RecursionError, ConfigError) as error:
             raise InputError(where, expected=f"a record of schema {SCHEMA}", found=describe(error)) from error
+
+
+def _load(content: bytes) -> Any:
+    """Return what a file of JSON says.
+
+    Raises:
+        ValueError: it is none; or two programs might read it in two ways: a key that stands twice, NaN, infinity.
+    """
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        values = dict(pairs)
+        if len(values) < len(pairs):
+            raise ValueError("a key that stands twice")
+        return values
+
+    def finite(text: str) -> float:
+        number = float(text)
+        if not math.isfinite(number):
+            raise ValueError(f"{text}, which is no number")
+        return number
+
+    return json.loads(content.decode("utf-8"), object_pairs_hook=unique, parse_float=finite, parse_constant=finite)
+
+
+def _wrong_with(values: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what in a record is not as the schema says; what older programs did not know may be missing."""
+    older = values["schema"] != SCHEMA
+    # One of an older program to which a review was added still has no hash of the sound.
+    files = {
+        name: {key: item for key, item in state.items() if (key, item) != ("audio_sha256", "")}
+        for name in ("source", "result", "residual")
+        if isinstance(state := values.get(name), dict)
+    }
+    optional = ("damage", "quality", "reviews", "audio_sha256", SEAL) if older else ("audio_sha256",)
+    return violations({**values, **files, "schema": SCHEMA}, _schema(), optional=optional)
+
+
+@cache
+def _schema() -> dict[str, Any]:
+    schema: dict[str, Any] = json.loads(schema_path().read_text(encoding="utf-8"))
+    return schema
 
 
 def _seal(values: Mapping[str, Any]) -> str:
