@@ -8,6 +8,8 @@ from scipy.signal.windows import tukey
 
 from audiorestore.audio.signal import Audio
 from audiorestore.quality.loudness import (
+    PHASE_0,
+    PHASE_1,
     LoudnessMeter,
     TruePeakMeter,
     channel_weights,
@@ -124,6 +126,18 @@ def test_peak_in_the_last_sample_is_seen():
     samples = np.zeros((1, 100))
     samples[0, -1] = 0.5
     assert peak(samples) >= 20 * np.log10(0.5)
+
+
+@pytest.mark.parametrize("length", [1, 12, 255, 257, 20_000])
+def test_the_true_peak_is_that_of_all_samples_oversampled(length):
+    rng = np.random.default_rng(length)
+    samples = rng.standard_normal((2, length)) * np.exp(rng.standard_normal(length))
+    phases = [PHASE_0, PHASE_1, PHASE_1[::-1], PHASE_0[::-1]]
+    between = max(np.abs(np.convolve(channel, phase)).max() for channel in samples for phase in phases)
+    meter = TruePeakMeter(2)
+    for start in range(0, length, 777):
+        meter.add(samples[:, start : start + 777])
+    assert meter.peak_dbtp() == pytest.approx(20 * np.log10(max(between, np.abs(samples).max())), abs=1e-9)
 
 
 def test_lfe_does_not_count():

@@ -9,6 +9,7 @@ from math import pi, tan
 
 import numpy as np
 import torch
+from numpy.lib.stride_tricks import sliding_window_view
 from scipy.signal import sosfilt
 from torch.nn import functional
 
@@ -18,6 +19,7 @@ from audiorestore.quality.framing import FloatArray, FrameCutter, Series
 
 BLOCK_SAMPLES = 1 << 16
 STEP_SECONDS = 0.1
+PEAK_STRETCH = 256
 # Both windows in steps: gating blocks of 0.4 s overlap by three quarters, short-term loudness is over 3 s.
 MOMENTARY_STEPS = 4
 SHORT_TERM_STEPS = 30
@@ -155,6 +157,7 @@ class TruePeakMeter:
         phases = torch.tensor([PHASE_0, PHASE_1, PHASE_1[::-1], PHASE_0[::-1]], dtype=torch.float64)
         # As conv1d correlates, the taps run backwards; one output channel for each phase.
         self._taps = phases.flip(1).unsqueeze(1)
+        self._gain = float(phases.abs().sum(dim=1).max())  # no sample in between can be over the highest by more
         self._past = np.zeros((channels, len(PHASE_0) - 1))
         self._peak = 0.0
 
@@ -162,19 +165,28 @@ class TruePeakMeter:
         """Take in samples [C, T]."""
         samples = np.concatenate([self._past, samples], axis=1)
         self._past = samples[:, samples.shape[1] - self._past.shape[1] :].copy()
-        self._peak = max(self._peak, self._highest(samples))
+        self._peak = self._highest(samples)
 
     def peak_dbtp(self) -> float | None:
         """Return the true peak so far in dBTP (0 = full scale); None for silence."""
         # The filter still holds a few samples, which come out when silence follows.
-        peak = max(self._peak, self._highest(np.pad(self._past, ((0, 0), (0, self._past.shape[1])))))
+        peak = self._highest(np.pad(self._past, ((0, 0), (0, self._past.shape[1]))))
         return float(20 * np.log10(peak)) if peak > 0 else None
 
     def _highest(self, samples: FloatArray) -> float:
+        """Return the peak so far, with these samples; stretches that cannot reach it are not oversampled."""
+        highest = max(self._peak, float(np.abs(samples).max(initial=0.0)))
         if samples.shape[1] < len(PHASE_0):
-            return 0.0
-        oversampled = functional.conv1d(torch.from_numpy(samples).unsqueeze(1), self._taps)
-        return max(float(oversampled.abs().max()), float(np.abs(samples).max()))
+            return highest
+        length = min(PEAK_STRETCH, samples.shape[1])
+        every = np.arange(0, samples.shape[1] - len(PHASE_0) + 1, length - len(PHASE_0) + 1)
+        starts = np.minimum(every, samples.shape[1] - length)
+        stretches = sliding_window_view(samples, length, axis=1)[:, starts]
+        loud = stretches[np.abs(stretches).max(axis=2) * self._gain > highest]
+        if not len(loud):
+            return highest
+        oversampled = functional.conv1d(torch.from_numpy(loud).unsqueeze(1), self._taps)
+        return max(highest, float(oversampled.abs().max()))
 
 
 def measure_loudness(source: Source) -> Loudness:
