@@ -84,7 +84,7 @@ class PartFile:
         self.path = path or self.path
         self._force = self._force if force is None else force
         with self._system_errors("to finish the file"):
-            _sync(self.part)
+            sync(self.part)
             self._check_free()
             if self._mode is not None:
                 # Some file systems have no permissions, or none that we may set.
@@ -96,7 +96,7 @@ class PartFile:
                 _rename_to_new(self.part, self.path)
         # Some network shares cannot sync a folder; the file is there all the same.
         with contextlib.suppress(OSError):
-            _sync(self.path.parent)
+            sync(self.path.parent)
         self._lock.close()
 
     def discard(self) -> None:
@@ -295,8 +295,12 @@ def _same_file(path: Path, source: Path) -> bool:
         return False
 
 
-def _sync(path: Path) -> None:
-    """Bring a file, or a folder's list of names, to the disk."""
+def sync(path: Path) -> None:
+    """Bring a file, or a folder's list of names, to the disk.
+
+    Raises:
+        OSError: the disk refuses; some network shares cannot sync a folder.
+    """
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
