@@ -159,7 +159,10 @@ def _same_sound(state: FileState, path: Path) -> bool:
 def _config(record: Record, path: Path, model: str | None) -> RestorationConfig:
     """Return the recorded settings, with what ``auto`` came to then."""
     # A record that does not speak of dropouts was made before they were mended.
-    config = from_mapping(RestorationConfig, {"degap": False, **record.config}, where=f"{printable(str(path))}: config")
+    settings = {"degap": False, **record.config}
+    if isinstance(chunks := settings.get("chunks"), dict):  # older ones count the chunks that are worked on at once
+        settings["chunks"] = {name: value for name, value in chunks.items() if name != "batch"}
+    config = from_mapping(RestorationConfig, settings, where=f"{printable(str(path))}: config")
     precision = record.machine.get("precision", config.chunks.precision)
     return replace(config, model=model or config.model, chunks=replace(config.chunks, precision=precision))
 

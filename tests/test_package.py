@@ -245,6 +245,22 @@ def test_a_bag_that_could_not_be_replaced_stays(tmp_path: Path, monkeypatch: pyt
     assert {item.name for item in tmp_path.iterdir()} == {"file", "x.bag"}
 
 
+def test_all_of_a_bag_is_on_the_disk_before_it_has_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_bytes(b"content")
+    path, synced, fsync = tmp_path / "x.bag", set[int](), os.fsync
+
+    def remember(descriptor: int) -> None:
+        if not path.exists():
+            synced.add(os.fstat(descriptor).st_ino)
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", remember)
+    with Bag(path) as bag:
+        bag.add(tmp_path / "file", "folder/a.wav")
+        bag.finish([])
+    assert {item.stat().st_ino for item in (path, *path.rglob("*"))} <= synced
+
+
 def test_names_in_a_bag_stay_apart() -> None:
     names = [os.fsdecode(name) for name in (b"\xe9.wav", b"=E9.wav", b"=3DE9.wav", b"a=b.wav", b"a=\xe9.wav")]
     found = [_in_utf8(PurePath(name)).name for name in names]

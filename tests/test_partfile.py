@@ -43,17 +43,72 @@ def test_an_exception_leaves_nothing(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_killed_run_leaves_only_a_part(tmp_path):
-    program = """
+KILLED = """
 import os, pathlib, signal, sys
 from audiorestore.audio.partfile import PartFile
 part = PartFile(pathlib.Path(sys.argv[1]))
 part.part.write_bytes(b"half")
 os.kill(os.getpid(), signal.SIGKILL)
 """
-    run = subprocess.run([sys.executable, "-c", program, tmp_path / "a.wav"], check=False)
+
+
+@pytest.mark.parametrize("name", ["a.wav", "\u00e9" * 127])
+def test_a_killed_run_leaves_only_a_part_which_the_next_one_removes(tmp_path, name):
+    run = subprocess.run([sys.executable, "-c", KILLED, tmp_path / name], check=False)
     assert run.returncode == -signal.SIGKILL
     assert [is_part(path.name) for path in tmp_path.iterdir()] == [True]
+    write(tmp_path / name)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_the_part_of_one_that_lives_stays(tmp_path):
+    with PartFile(tmp_path / "a.wav") as one, PartFile(tmp_path / "a.wav") as other:
+        one.part.write_bytes(b"one")
+        other.part.write_bytes(b"other")
+        one.commit()
+        with PartFile(tmp_path / "a.wav", force=True) as third:
+            assert len({one.part, other.part, third.part}) == 2
+            assert other.part.exists()
+        other.commit(force=True)
+    assert (tmp_path / "a.wav").read_bytes() == b"other"
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_where_nothing_can_be_locked_nobody_is_taken_for_dead(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(partfile.fcntl, "flock", refuse)
+    with PartFile(tmp_path / "a.wav") as one, PartFile(tmp_path / "a.wav"):
+        assert one.part.exists()
+
+
+def test_a_part_that_was_taken_for_a_dead_one_before_it_was_locked_is_made_again(tmp_path, monkeypatch):
+    lock, moments = partfile.fcntl.flock, []
+
+    def take(descriptor, how):
+        if not moments:  # the other process has locked it, and removes it
+            moments.append(descriptor)
+            next(tmp_path.iterdir()).unlink()
+        lock(descriptor, how)
+
+    monkeypatch.setattr(partfile.fcntl, "flock", take)
+    write(tmp_path / "a.wav")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.wav"]
+
+
+def test_a_name_that_was_given_up_meanwhile_is_not_to_be_had(tmp_path, monkeypatch):
+    path, lock = tmp_path / "a.part", partfile.fcntl.flock
+    path.touch()
+
+    def give_up(descriptor, how):
+        path.rename(tmp_path / "a.wav")
+        path.touch()  # of another process
+        lock(descriptor, how)
+
+    monkeypatch.setattr(partfile.fcntl, "flock", give_up)
+    with partfile.only_one(path) as dead:
+        assert not dead
 
 
 def test_permissions_follow_the_umask(tmp_path):

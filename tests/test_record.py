@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 import re
 import subprocess
 import sys
@@ -21,7 +23,8 @@ from audiorestore.damage.damage_map import Damage, DamageMap
 from audiorestore.errors import InputError
 from audiorestore.jobs import Job, run_job
 from audiorestore.models.checkpoint import Checkpoint
-from audiorestore.records.record import SEAL, FileState, Record, record_path, schema_path
+from audiorestore.records.record import MOST_BYTES, SEAL, FileState, Record, record_path, schema_path
+from audiorestore.records.review import Review
 from audiorestore.records.shape import violations
 from audiorestore.restoration.pipeline import RestorationConfig
 from audiorestore.restoration.restorer import ChunkConfig, Restorer
@@ -147,6 +150,13 @@ def test_the_schema_refuses_what_is_wrong(written: Path, spoil: Callable[[Any], 
         (set_at("measures", to={}), "measures: no before"),
         (set_at("source", "sound", "channels", to=True), "source: sound: channels: True instead of integer"),
         (set_at("quality", to={"outcome": 5}), "quality: outcome: 5 instead of 'pass' or "),
+        (set_at("measures", "change", "pumping_db", to="1"), "measures: change: pumping_db: '1' instead of number"),
+        (set_at("started", to="yesterday"), "started: 'yesterday' instead of a date-time"),
+        (set_at("started", to="2026-11-25T12:00:00"), "instead of a date-time"),
+        (set_at("seconds", to=1e300), "seconds: 1e+300 instead of"),
+        (set_at("source", "sha256", to="0" * 64 + "\n"), "source: sha256: "),
+        (set_at("source", "size", to=2**63), "a number of 19 digits"),
+        (set_at("warnings", to=["x" * MOST_BYTES]), f"more than {MOST_BYTES} bytes"),
         (without(SEAL), "found no content_sha256"),
     ],
 )
@@ -241,6 +251,39 @@ def test_a_record_without_the_newer_fields_is_read(tmp_path: Path, written: Path
     (tmp_path / "old.json").write_text(json.dumps(values))
     old = Record.read(tmp_path / "old.json")
     assert (old.damage, old.quality, old.source.audio_sha256) == (DamageMap(), {}, "")
+
+
+FIRST_FINDING = {"measure": "pumping_db", "value": 1.0, "outcome": "logged", "limit": None}
+
+
+@pytest.mark.parametrize("schema", [1, 2])
+def test_what_the_first_programs_wrote_is_read(tmp_path: Path, written: Path, schema: int) -> None:
+    values = json.loads(written.read_text())
+    del values["advice"], values[SEAL]
+    if schema == 1:
+        values["schema"] = "audiorestore.restoration/1"
+        del values["damage"], values["reviews"]
+        for name in ("instruction_set", "deterministic", "seed"):
+            del values["machine"][name]
+        del values["machine"]["versions"]["libsndfile"]
+        values["quality"] = {"plan": "x", "outcome": "logged", "findings": [FIRST_FINDING]}
+        for name in ("source", "result", "residual"):
+            del values[name]["audio_sha256"], values[name]["sound"]["seconds"]
+    else:
+        text = json.dumps(values, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+        values[SEAL] = hashlib.sha256(text.encode("ascii")).hexdigest()
+    (tmp_path / "old.json").write_text(json.dumps(values))
+    old = Record.read(tmp_path / "old.json")
+    assert old.advice == {}
+    replace(old, reviews=(Review("accept", "me", "2026-11-25T12:00:00+00:00"),)).write(tmp_path / "reviewed.json")
+    assert Record.read(tmp_path / "reviewed.json").machine == old.machine
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir], ids=lambda make: make.__name__)
+def test_what_is_no_file_is_no_record_and_not_waited_for(tmp_path: Path, make: Callable[[Path], None]) -> None:
+    make(tmp_path / "x.json")
+    with pytest.raises(InputError, match=r"x\.json: expected a record"):
+        Record.read(tmp_path / "x.json")
 
 
 def test_the_map_comes_back_as_it_was(tmp_path: Path, written: Path) -> None:

@@ -221,6 +221,15 @@ def test_a_record_older_than_the_mending_of_dropouts_is_replayed_without_it(tmp_
     assert replay(record_path(tmp_path / "b.wav")).same
 
 
+def test_a_record_that_counts_chunks_is_replayed(record: Path) -> None:
+    def count(values: dict[str, Any]) -> None:
+        del values["config"]["chunks"]["batch_seconds"]
+        values["config"]["chunks"]["batch"] = 16
+
+    edit(record, count)
+    assert replay(record).same
+
+
 def test_another_format_is_refused(tmp_path: Path, record: Path) -> None:
     with pytest.raises(ReplayError, match=r"expected a name that ends in \.wav"):
         replay(record, output=tmp_path / "again.flac")

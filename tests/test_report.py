@@ -18,6 +18,7 @@ from audiorestore.cli.exits import ExitCode
 from audiorestore.jobs import Job, run_job
 from audiorestore.models.checkpoint import Checkpoint
 from audiorestore.records.record import Record, page_path, record_path, residual_path
+from audiorestore.report.html import write_html
 from audiorestore.report.index import Entry, write_index
 from audiorestore.restoration.pipeline import RestorationConfig
 from audiorestore.restoration.restorer import ChunkConfig, Restorer
@@ -259,3 +260,8 @@ def test_in_a_browser_the_index_is_searched_and_sorted(tmp_path: Path) -> None:
                       "box.dispatchEvent(new Event('input')) }")  # fmt: skip
         assert page.evaluate(names) == "c"
         assert page.problems == []
+
+
+def test_halves_of_characters_in_a_record_are_escaped_on_its_page(tmp_path: Path) -> None:
+    write_html(tmp_path / "page.html", "torch \ud800 2.0", force=False)
+    assert (tmp_path / "page.html").read_text(encoding="utf-8") == "torch \\ud800 2.0"

@@ -89,6 +89,17 @@ def test_what_belongs_to_the_samples_stays_behind(tmp_path):
     assert carried == [b"bext", b"iXML", b"LIST", b"cue ", b"axml", b"chna", b"id3 ", b"abcd"]
 
 
+def test_where_wav_becomes_rf64_libsndfile_reads_it_whatever_stood_before_the_sound(tmp_path):
+    target, source = tmp_path / "target", tmp_path / "source"
+    soundfile.write(target, [0.5, -0.5], 44100, "PCM_24", format="RF64")
+    front = [chunk(b"iXML", b"odd"), chunk(b"chna", b"even")]
+    source.write_bytes(wave(chunk(b"abcd", b"even"), before=front))
+    add_chunks(target, source, chunks_to_carry(read_layout(source)))
+    assert soundfile.read(target)[0].tolist() == [0.5, -0.5]
+    names = [item.name for item in read_layout(target).chunks]
+    assert names == [b"ds64", b"fmt ", b"chna", b"data", b"iXML", b"abcd"]
+
+
 @pytest.mark.parametrize("container", ["WAV", "WAVEX", "RF64", "AIFF"])
 @pytest.mark.parametrize("subtype", ["PCM_24", "FLOAT"])
 @pytest.mark.parametrize("n_samples", [7, 8])

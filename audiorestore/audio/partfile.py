@@ -1,7 +1,10 @@
 """A file that appears under its name whole or not at all.
 
-It is written beside its final name, as ``.NAME.RANDOM.part``, brought to the disk, and renamed. What a killed
-run leaves behind is hidden, and known by its suffix.
+It is written beside its final name, as ``.NAME.XXXXXXXX.part``, brought to the disk, and renamed. What a killed run
+leaves behind is hidden, and known by its suffix.
+
+The process holds a lock on it. One without a lock is of a dead process: the next file of the same name removes it. The
+digits are zeros where they can be, so that no folder of a hundred thousand results is listed to find it.
 """
 
 from __future__ import annotations
@@ -22,8 +25,8 @@ from audiorestore.audio.naming import LONGEST_NAME, cut_name
 from audiorestore.errors import OutputError
 
 PART_SUFFIX = ".part"
-_RANDOM_BYTES = 4
-_TAIL = 1 + 2 * _RANDOM_BYTES + len(PART_SUFFIX)
+_DIGITS = 8
+_TAIL = 1 + _DIGITS + len(PART_SUFFIX)
 _MOVE_BYTES = 2**20
 FileNumber = tuple[int, int]  # of the device, and of the file on it
 _NO_HARD_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EMLINK, errno.ENOSYS, errno.EXDEV)
@@ -55,7 +58,10 @@ class PartFile:
         with self._system_errors("a folder that can be written to"):
             self._check_free()
             self._mode = None if source is None else _permissions(source)
-            self.part = _create_part(path, 0o666 if self._mode is None else self._mode & 0o666 | 0o600)
+            mode = 0o666 if self._mode is None else self._mode & 0o666 | 0o600
+            self.part, descriptor = _create_part(path, mode)
+            self._lock = contextlib.ExitStack()
+            self._lock.callback(os.close, descriptor)
 
     def __enter__(self) -> Self:
         return self
@@ -78,7 +84,7 @@ class PartFile:
         self.path = path or self.path
         self._force = self._force if force is None else force
         with self._system_errors("to finish the file"):
-            _sync(self.part)
+            sync(self.part)
             self._check_free()
             if self._mode is not None:
                 # Some file systems have no permissions, or none that we may set.
@@ -90,11 +96,13 @@ class PartFile:
                 _rename_to_new(self.part, self.path)
         # Some network shares cannot sync a folder; the file is there all the same.
         with contextlib.suppress(OSError):
-            _sync(self.path.parent)
+            sync(self.path.parent)
+        self._lock.close()
 
     def discard(self) -> None:
         """Remove the part, if there is one."""
-        self.part.unlink(missing_ok=True)
+        with self._lock:  # until it is gone: another process may take the name at once
+            self.part.unlink(missing_ok=True)
 
     def _check_free(self) -> None:
         if self._source is not None and _same_file(self.path, self._source):
@@ -206,9 +214,12 @@ def parts_of(path: Path) -> list[Path]:
 
 @contextlib.contextmanager
 def only_one(path: Path) -> Iterator[bool]:
-    """Hold a lock on a file or folder while the block lasts, and tell whether it was to be had (not on some shares)."""
+    """Hold a lock on a file or folder while the block lasts, and tell whether it was to be had (not on some shares).
+
+    It is not, either, if what had this name has given it up meanwhile: who held the lock has finished.
+    """
     try:
-        descriptor = os.open(path, os.O_RDONLY)
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # a pipe is not waited for
     except OSError:
         yield False
         return
@@ -218,18 +229,41 @@ def only_one(path: Path) -> Iterator[bool]:
         except OSError:
             yield False
         else:
-            yield True
+            yield _has_name(descriptor, path)
     finally:
         os.close(descriptor)
 
 
-def _create_part(path: Path, mode: int) -> Path:
-    """Create an empty hidden file beside ``path``, with these permissions at most (the umask takes some away)."""
-    tail = f".{secrets.token_hex(_RANDOM_BYTES)}{PART_SUFFIX}"
-    name = cut_name(path.name, LONGEST_NAME - _TAIL - 1)
-    part = path.with_name(f".{name}{tail}")
-    os.close(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode))
-    return part
+def _create_part(path: Path, mode: int) -> tuple[Path, int]:
+    """Create an empty hidden file beside ``path``; return it, and the descriptor by which it is locked.
+
+    Args:
+        mode: its permissions at most (the umask takes some away).
+    """
+    name, digits = cut_name(path.name, LONGEST_NAME - _TAIL - 1), "0" * _DIGITS
+    while True:
+        part = path.with_name(f".{name}.{digits}{PART_SUFFIX}")
+        with contextlib.suppress(OSError), only_one(part) as dead:
+            if dead:
+                part.unlink()
+        digits = secrets.token_hex(_DIGITS // 2)
+        try:
+            descriptor = os.open(part, os.O_RDWR | os.O_CREAT | os.O_EXCL, mode)
+        except FileExistsError:  # another process is at it, or nobody can tell
+            continue
+        with contextlib.suppress(OSError):  # there are shares without locks
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        if _has_name(descriptor, part):
+            return part, descriptor
+        os.close(descriptor)  # taken for a dead one's in the moment before it was locked
+
+
+def _has_name(descriptor: int, path: Path) -> bool:
+    """Tell whether an open file still has this name."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except OSError:
+        return False
 
 
 def _rename_to_new(part: Path, path: Path) -> None:
@@ -261,8 +295,12 @@ def _same_file(path: Path, source: Path) -> bool:
         return False
 
 
-def _sync(path: Path) -> None:
-    """Bring a file, or a folder's list of names, to the disk."""
+def sync(path: Path) -> None:
+    """Bring a file, or a folder's list of names, to the disk.
+
+    Raises:
+        OSError: the disk refuses; some network shares cannot sync a folder.
+    """
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -44,6 +44,7 @@ _MISSED = {
 # The loudspeakers of the channels: libsndfile may have written them already.
 _ONCE = (b"chan", b"CHAN")
 
+_FORMS_64 = (b"RF64", b"BW64")
 _W64_RIFF = b"riff\x2e\x91\xcf\x11\xa5\xd6\x28\xdb\x04\xc1\x00\x00"
 _W64_WAVE = b"wave\xf3\xac\xd3\x11\x8c\xd1\x00\xc0\x4f\x8e\xdb\x8a"
 
@@ -72,7 +73,7 @@ _RIFX = _RIFF._replace(order=">")
 _W64 = _Dialect("<", 16, "Q", True, 8, 40)
 _CAF = _Dialect(">", 4, "q", False, 1, 8)
 _DIALECTS = {
-    **dict.fromkeys((b"RIFF", b"RF64", b"BW64"), _RIFF),
+    **dict.fromkeys((b"RIFF", *_FORMS_64), _RIFF),
     **dict.fromkeys((b"RIFX", b"FORM"), _RIFX),
     b"riff": _W64,
     b"caff": _CAF,
@@ -204,7 +205,8 @@ def add_chunks(
 
     What stands before the sound there stands before it here, and what stands behind it behind: there are readers and
     archives that look for ``bext`` and ``chna`` before the sound only. In Wave64 all go before it, as libsndfile, and
-    so many programs, takes all that follows for sound. Both must be files of one family and of the same byte order.
+    so many programs, takes all that follows for sound; where WAV became RF64 chunks of odd length go behind it, as
+    libsndfile finds no sound behind one there. Both must be files of one family and of the same byte order.
 
     Args:
         target: a finished file. source: the file in which the chunks lie.
@@ -223,13 +225,15 @@ def add_chunks(
     with source.open("rb") as origin, target.open("r+b") as file:
         front: list[Chunk] = []
         if layout.sound is not None:
-            front = _before_sound(origin, chunks, everything=layout.form == b"riff")
+            front = _before_sound(origin, layout, sizes)
             file.seek(_make_room(file, layout.sound, dialect, [sizes[chunk] for chunk in front]))
             _write_chunks(file, dialect, origin, front, sizes, changed)
             _pad(file, dialect)
         if layout.form != b"riff":  # there, what fills the file up would be sound
             file.seek(0, os.SEEK_END)
-            _write_chunks(file, dialect, origin, chunks[len(front) :], sizes, changed)
+            ahead = set(front)
+            behind = [chunk for chunk in chunks if chunk not in ahead]
+            _write_chunks(file, dialect, origin, behind, sizes, changed)
             _pad(file, dialect)
         _set_size(file, layout, target)
 
@@ -309,7 +313,7 @@ def _walk(file: BinaryIO, layout: Layout, *, streamed: bool) -> Iterator[Chunk]:
         size -= head_bytes * dialect.counts_head
         start = position + head_bytes
         chunk = Chunk(name, start, size)
-        if name == b"ds64" and layout.form in (b"RF64", b"BW64"):
+        if name == b"ds64" and layout.form in _FORMS_64:
             long_sizes = _read_ds64(file.read(min(size, _MOST_DS64_BYTES)))
         elif dialect.size == "I":
             chunk = Chunk(name, start, _true_size(chunk, long_sizes, layout, streamed=streamed))
@@ -374,11 +378,16 @@ def _make_room(file: BinaryIO, sound: Chunk, dialect: _Dialect, sizes: Iterable[
     return start
 
 
-def _before_sound(origin: BinaryIO, chunks: Sequence[Chunk], *, everything: bool) -> list[Chunk]:
-    """Return those of a file's chunks that stand before its sound, or all."""
-    layout = parse_layout(origin)
-    start = layout.sound.offset if layout is not None and layout.sound is not None else 0
-    return [chunk for chunk in chunks if everything or chunk.offset < start]
+def _before_sound(origin: BinaryIO, after: Layout, sizes: Mapping[Chunk, int]) -> list[Chunk]:
+    """Return those of a file's chunks, given with their new sizes, that are to stand before the sound of another."""
+    if after.form == b"riff":
+        return list(sizes)
+    before = parse_layout(origin)
+    if before is None or before.sound is None:
+        return []
+    start = before.sound.offset
+    odd_too = after.form not in _FORMS_64 or before.form in _FORMS_64
+    return [chunk for chunk, size in sizes.items() if chunk.offset < start and (odd_too or size % 2 == 0)]
 
 
 def _write_chunks(
@@ -415,7 +424,7 @@ def _set_size(file: BinaryIO, layout: Layout, path: Path) -> None:
     if layout.form == b"riff":
         file.seek(len(_W64_RIFF))
         file.write(struct.pack("<Q", whole))
-    elif layout.form in (b"RF64", b"BW64") and ds64 is not None:
+    elif layout.form in _FORMS_64 and ds64 is not None:
         file.seek(ds64.offset)
         file.write(struct.pack("<Q", whole - 8))
     elif whole - 8 > _LARGEST_32:

@@ -1,7 +1,7 @@
 """A bag (BagIt 1.0, RFC 8493) that appears under its name whole or not at all.
 
 It is filled beside its final name, in the hidden folder ``.NAME.RANDOM.part``; every payload file is hashed while it is
-copied, so that the manifests tell what was written, and brought to the disk; then the folder is renamed.
+copied, so that the manifests tell what was written; all is brought to the disk; then the folder is renamed.
 
 The process holds a lock on its hidden folders. Those without one are of a dead process: the next bag of the same name
 removes them, or gives back its name to the old bag that was about to be replaced.
@@ -20,7 +20,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from audiorestore.audio.partfile import PART_SUFFIX, describe, only_one
+from audiorestore.audio.partfile import PART_SUFFIX, describe, only_one, sync
 from audiorestore.errors import ConfigError, InputError, OutputError, printable
 
 VERSION = "1.0"
@@ -116,6 +116,7 @@ class Bag:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
+            sync(path)
         except OSError as error:
             raise OutputError(self.path, expected=f"to write {printable(name)}", found=describe(error)) from error
         self._tags[name] = content
@@ -135,9 +136,18 @@ class Bag:
             if self.path.exists():  # a folder cannot take the place of one that is not empty
                 self._locks.enter_context(only_one(self.path))
                 self.path.rename(self._old)
+            self._sync_folders()
             self._part.rename(self.path)
+            with suppress(OSError):
+                sync(self.path.parent)
         except OSError as error:
             raise OutputError(self.path, expected="to finish the bag", found=describe(error)) from error
+
+    def _sync_folders(self) -> None:
+        """Bring the names within the bag to the disk: a manifest is worth nothing without the files it tells of."""
+        for folder, _, _ in os.walk(self._part):
+            with suppress(OSError):
+                sync(Path(folder))
 
     def _write_tags(self, info: Sequence[tuple[str, str]]) -> None:
         declaration = f"BagIt-Version: {VERSION}\nTag-File-Character-Encoding: UTF-8\n"

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib.metadata import version
+from io import BufferedReader
 from pathlib import Path, PurePath
 from typing import Any, TypeVar
 
@@ -25,7 +26,7 @@ import torch
 from audiorestore import __version__
 from audiorestore.audio.files import libsndfile_version
 from audiorestore.audio.naming import PAGE_SUFFIX, QUARANTINE, RECORD_SUFFIX, RESIDUAL_SUFFIX
-from audiorestore.audio.partfile import PartFile, describe, only_one
+from audiorestore.audio.partfile import PartFile, describe
 from audiorestore.config import from_mapping, to_mapping
 from audiorestore.damage.damage_map import DamageMap
 from audiorestore.errors import ConfigError, InputError, QualityError, printable
@@ -33,8 +34,16 @@ from audiorestore.records.review import Review
 from audiorestore.records.shape import violations
 
 SCHEMA = "audiorestore.restoration/2"
-_READABLE = ("audiorestore.restoration/1", SCHEMA)
 SEAL = "content_sha256"
+# What the first programs did not write yet. What they knew nothing of stays unknown when a review is added, too.
+_UNKNOWN = ("advice", "audio_sha256", "instruction_set", "deterministic", "seed", "libsndfile", "seconds", "reason")
+# The readable schemas, each with what may be missing.
+_OPTIONAL = {
+    "audiorestore.restoration/1": (*_UNKNOWN, "damage", "quality", "reviews", SEAL),
+    SCHEMA: _UNKNOWN,
+}
+MOST_BYTES = 2**24
+"""Of a record: some fifty times what the longest lists of damage, lost chunks and reviews come to."""
 
 P = TypeVar("P", bound=PurePath)
 
@@ -148,11 +157,10 @@ class Record:
             values = to_mapping(replace(self, schema=SCHEMA))
             text = json.dumps({**values, SEAL: _seal(values)}, indent=2, ensure_ascii=True, allow_nan=False)
             part.part.write_text(text + "\n", encoding="ascii")
-            # By the lock another process knows that this one lives, and that what it has published is not left behind.
-            with only_one(part.part):
-                if publish is not None:
-                    publish(part.part)
-                part.commit()
+            # By the part's lock another process knows that this one lives, and that nothing is left behind.
+            if publish is not None:
+                publish(part.part)
+            part.commit()
 
     @classmethod
     def read(cls, path: Path) -> Record:
@@ -162,8 +170,9 @@ class Record:
             InputError: it is not a record of this schema, or not as it was written.
         """
         try:
-            content = path.read_bytes()
-        except OSError as error:
+            with _open_regular(path) as file:
+                content = file.read(MOST_BYTES + 1)
+        except (OSError, ValueError) as error:
             raise InputError(path, expected=f"a record of schema {SCHEMA}", found=describe(error)) from error
         return cls.parse(content, where=os.fspath(path))
 
@@ -175,8 +184,10 @@ class Record:
             InputError: it is not a record of this schema, or not as it was written.
         """
         try:
+            if len(content) > MOST_BYTES:
+                raise ValueError(f"more than {MOST_BYTES} bytes")
             values = _load(content)
-            if not isinstance(values, dict) or values.get("schema") not in _READABLE:
+            if not isinstance(values, dict) or values.get("schema") not in _OPTIONAL:
                 raise InputError(where, expected=f"a record of schema {SCHEMA}", found="another file")
             if wrong := next(_wrong_with(values), ""):
                 raise InputError(where, expected=f"a record of schema {SCHEMA}", found=printable(wrong))
@@ -191,7 +202,8 @@ def _load(content: bytes) -> Any:
     """Return what a file of JSON says.
 
     Raises:
-        ValueError: it is none; or two programs might read it in two ways: a key that stands twice, NaN, infinity.
+        ValueError: it is none; or two programs might read it in two ways: a key that stands twice, NaN, infinity, a
+            whole number of more than 64 bits.
     """
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -206,19 +218,30 @@ def _load(content: bytes) -> Any:
             raise ValueError(f"{text}, which is no number")
         return number
 
-    return json.loads(content.decode("utf-8"), object_pairs_hook=unique, parse_float=finite, parse_constant=finite)
+    def whole(text: str) -> int:
+        number = int(text)
+        if not -(2**63) <= number < 2**63:
+            raise ValueError(f"a number of {len(text)} digits")
+        return number
+
+    return json.loads(
+        content.decode("utf-8"),
+        object_pairs_hook=unique,
+        parse_float=finite,
+        parse_int=whole,
+        parse_constant=finite,
+    )
 
 
 def _wrong_with(values: Mapping[str, Any]) -> Iterator[str]:
     """Yield what in a record is not as the schema says; what older programs did not know may be missing."""
-    older = values["schema"] != SCHEMA
     # One of an older program to which a review was added still has no hash of the sound.
     files = {
         name: {key: item for key, item in state.items() if (key, item) != ("audio_sha256", "")}
         for name in ("source", "result", "residual")
         if isinstance(state := values.get(name), dict)
     }
-    optional = ("damage", "quality", "reviews", "audio_sha256", SEAL) if older else ("audio_sha256",)
+    optional = _OPTIONAL[values["schema"]]
     return violations({**values, **files, "schema": SCHEMA}, _schema(), optional=optional)
 
 
@@ -280,10 +303,17 @@ def sha256_of(path: Path) -> str:
     Raises:
         OSError: it cannot be read, or is no regular file: devices and pipes may have no end.
     """
-    if not stat.S_ISREG(path.stat().st_mode):
-        raise OSError(errno.EINVAL, "not a regular file", os.fspath(path))
-    with path.open("rb") as file:
+    with _open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _open_regular(path: Path) -> BufferedReader:
+    """Open a file, and wait for no pipe."""
+    file = open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK))  # noqa: SIM115
+    if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        return file
+    file.close()
+    raise OSError(errno.EINVAL, "not a regular file", os.fspath(path))
 
 
 def file_state(path: Path, sound: Mapping[str, Any], audio_sha256: str = "") -> FileState:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
+from datetime import datetime
 from typing import Any
 
 _KINDS: dict[str, Callable[[Any], bool]] = {
@@ -24,7 +25,8 @@ _LIMITS: dict[str, tuple[str, str, Callable[[Any, Any], bool]]] = {
     "exclusiveMinimum": ("number", "more than {}", lambda value, limit: bool(value > limit)),
     "minLength": ("string", "a text of {} characters or more", lambda value, limit: len(value) >= limit),
     "maxProperties": ("object", "{} keys or fewer", lambda value, limit: len(value) <= limit),
-    "pattern": ("string", "a text like {}", lambda value, limit: re.search(limit, value) is not None),
+    "pattern": ("string", "a text like {}", lambda value, limit: _fits(limit, value)),
+    "format": ("string", "a {}, as in RFC 3339", lambda value, name: name != "date-time" or _is_moment(value)),
 }
 
 
@@ -77,6 +79,18 @@ def _within(value: Any, schema: Mapping[str, Any], optional: Collection[str], ro
                 parts.append((key, item, known.get(key, others)))
     for key, item, part in parts:
         yield from (f"{key}: {line}" for line in violations(item, part, optional=optional, root=root))
+
+
+def _fits(pattern: str, text: str) -> bool:
+    """Tell whether a text fits a pattern in which a last ``$`` means its very end, as in JSON Schema."""
+    return re.search(re.sub(r"\$$", r"\\Z", pattern), text) is not None
+
+
+def _is_moment(text: str) -> bool:
+    try:
+        return datetime.fromisoformat(text).utcoffset() is not None
+    except ValueError:
+        return False
 
 
 def _referred(reference: str, root: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -43,7 +43,9 @@ def render(template: str, **values: Any) -> str:
 
 def write_html(path: Path, text: str, *, force: bool) -> None:
     """Write a page whole or not at all; one of ours that is there is replaced."""
-    write_text(path, text, force=force or _is_ours(path))
+    # A record may hold halves of characters, which no page can.
+    whole = text.encode("utf-8", "backslashreplace").decode("utf-8")
+    write_text(path, whole, force=force or _is_ours(path))
 
 
 def _is_ours(path: Path) -> bool:
