@@ -167,8 +167,8 @@ UPDATE files SET status = 'pending', again = 1, crashes = 0, error = NULL WHERE 
     AND (:pattern IS NULL OR CAST(source AS TEXT) GLOB :pattern)
 """
 _LIKE = """
-SELECT * FROM files WHERE audio_seconds = ? AND audio_sha256 = ? AND status IN ('done', 'refused') AND model = ?
-    AND parameters = ? AND source != ? ORDER BY status, source LIMIT 16
+SELECT * FROM files WHERE audio_seconds = ? AND audio_sha256 = ? AND status IN ('done', 'refused') AND source != ?
+    ORDER BY model = ? AND parameters = ? DESC, status, source LIMIT 16
 """
 _PENDING = """
 SELECT crashes, source, size FROM files WHERE status = 'pending' AND run >= ? AND (crashes, source) > (?, ?)
@@ -583,8 +583,8 @@ class Ledger:
         return self._connection.execute(statement, (audio_seconds,)).fetchone() is not None
 
     def same_sound(self, row: Row, audio_seconds: float, audio_sha256: str) -> list[Row]:
-        """Return other sources with these samples that are done, or refused, by the recipe of a row (at most 16)."""
-        return list(self._select(_LIKE, audio_seconds, audio_sha256, row.model, row.parameters, _stored(row.source)))
+        """Return other sources with these samples that are done, or refused (at most 16), those of its recipe first."""
+        return list(self._select(_LIKE, audio_seconds, audio_sha256, _stored(row.source), row.model, row.parameters))
 
     def forget(self, row: Row) -> None:
         """Drop the row of a source that is no more, unless it has become another meanwhile."""
@@ -627,6 +627,12 @@ class Ledger:
         """Note that the names of result, residual and record are free or hold files of ours: they may be replaced."""
         with self._transaction() as connection:
             connection.execute("UPDATE files SET owned = 1 WHERE source = ?", (_stored(source),))
+
+    def wish(self, source: str, owner: Owner, wanted: Recipe) -> None:
+        """Note that a file in work is restored with something else than the plan has entered."""
+        with self._transaction() as connection:
+            values = (wanted.model, wanted.parameters, _stored(source), str(owner))
+            connection.execute("UPDATE files SET model = ?, parameters = ? WHERE source = ? AND owner = ?", values)
 
     def renew(self, owner: Owner, *, lease_seconds: float) -> None:
         """Prolong the leases of everything that a process has in work."""
