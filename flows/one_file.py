@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -11,7 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
-from audiorestore.audio.partfile import is_part
+from audiorestore.audio.partfile import parts_of
 from audiorestore.audio.transient import is_transient
 from audiorestore.audio.urls import words_of
 from audiorestore.config import to_mapping
@@ -22,6 +20,7 @@ from audiorestore.records.lease import Owner
 from audiorestore.records.ledger import Done, Ledger, Noted, Recipe, Row, recipe, recipe_of
 from audiorestore.records.record import (
     Record,
+    names_of,
     page_path,
     picture_path,
     place_below,
@@ -41,9 +40,6 @@ from flows.reviewed import Reviewed, find_reviewed, is_whole, move
 from flows.settings import Archive
 
 Report = Callable[[str], None]
-
-_PART = re.compile(r"\.(?P<name>.+)\.[0-9a-f]{8}\.part", re.DOTALL)
-_LONG_NAME = 200  # bytes; `PartFile` cuts longer ones to make room for its own tail
 
 
 class StoppedError(Exception):
@@ -407,20 +403,10 @@ def remove_parts(archive: Archive, row: Row) -> None:
     if not isinstance(archive.destination, Path):
         return
     result = archive.destination / row.output
-    residual = () if row.residual is None else (Path(row.residual).name,)
-    finals = {result.name, *residual, record_path(result).name, picture_path(result).name, page_path(result).name}
-    if not result.parent.is_dir():
-        return
     if row.crashes + 1 >= archive.config.max_crashes:  # nobody will go on there
         resume_path(result).unlink(missing_ok=True)
-    for path in result.parent.iterdir():
-        part = _PART.fullmatch(path.name) if is_part(path.name) else None
-        if part and any(_is_cut_from(part["name"], final) for final in finals):
-            path.unlink(missing_ok=True)
-
-
-def _is_cut_from(name: str, final: str) -> bool:
-    return name == final or (len(os.fsencode(name)) > _LONG_NAME and final.startswith(name))
+    for part in parts_of(*names_of(result)):
+        part.unlink(missing_ok=True)
 
 
 def _reason(error: Exception, source: str) -> str:
