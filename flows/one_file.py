@@ -137,13 +137,14 @@ class Worker:
 
     def _restore(self, row: Row, job: Job) -> BatchResult:
         again = self._config.force or row.again
-        reviewed = find_reviewed(row, self._shelf, job.source)
+        nothing = self._is_nothing_there(row)
+        reviewed = None if nothing else find_reviewed(row, self._shelf, job.source)
         if reviewed is not None:
             settled = None if row.again else self._follow(row, reviewed)
             if settled is not None:
                 return settled
             again = again or reviewed.decision == "redo"
-        standing = standing_of(row, self._shelf, job.source, self._recipe)
+        standing = Standing("nothing") if nothing else standing_of(row, self._shelf, job.source, self._recipe)
         if standing.kind == "finished" and not again:
             assert standing.record is not None
             remove_refused(row, self._shelf)
@@ -176,7 +177,8 @@ class Worker:
                 remove_replaced(row, self._shelf)
             result = self._refuse(row, record, done)
         else:
-            remove_refused(row, self._shelf)
+            if standing.kind != "nothing":
+                remove_refused(row, self._shelf)
             self._note(row, Path(row.output), record)
             self._ledger.finish(row.source, self._owner, done, verified=self._desk.verifies)
             result = BatchResult(restored=1, size=row.size, audio_seconds=done.audio_seconds)
@@ -220,6 +222,11 @@ class Worker:
         self._report(record.refusal)
         return BatchResult(refused=1, size=row.size)
 
+    def _is_nothing_there(self, row: Row) -> bool:
+        """Tell whether the plan has found nothing of this file, and nobody has put a file there since."""
+        noted = self._ledger.noted(row.source)
+        return noted is not None and noted.nothing and self._shelf.state(Path(row.output)) is None
+
     def _find_same(self, row: Row, job: Job, standing: Standing) -> list[Kept]:
         own, record = Path(row.output), standing.record if standing.kind == "ours" else None
         if standing.kind == "free":
@@ -234,9 +241,7 @@ class Worker:
         if strength_db is None:
             return
         self._recipe, self._restoration = recipe_of_batch(self._archive, strength_db), _at(self._archive, strength_db)
-        # Both: the next plan is to find them together, should this attempt fail.
-        self._ledger.note(row.source, Noted((0, 0), "redone", strength_db))
-        self._ledger.wish(row.source, self._owner, self._recipe)
+        self._ledger.wish(row.source, self._owner, self._recipe, strength_db)
 
     def _find_kept(
         self, same: Sequence[Kept], elsewhere: Kept | None, standing: Standing, *, again: bool
@@ -253,7 +258,7 @@ class Worker:
         if elsewhere is not None and decision == "reject":
             holds = not retry and standing.kind != "foreign" and recipe_of(elsewhere.record) == self._recipe
             return elsewhere if holds and is_whole(elsewhere, self._shelf) else None
-        refused = standing.kind == "free" and not retry
+        refused = standing.kind in ("nothing", "free") and not retry
         return find_kept(same, shelf=self._shelf, wanted=self._recipe, refused=refused)
 
     def _reuse(self, kept: Kept, row: Row, job: Job, standing: Standing) -> Record | None:
@@ -304,11 +309,12 @@ class Standing:
     """What stands under the names of a job's files.
 
     Args:
-        kind: nothing, the finished result of this very job, other files of ours, or someone else's.
+        kind: nothing, not in quarantine either as far as the plan knows; nothing; the finished result of this very job;
+            other files of ours; or someone else's.
         record: that of the finished result; of another one of ours, if it is the one of the record.
     """
 
-    kind: Literal["free", "finished", "ours", "foreign"]
+    kind: Literal["nothing", "free", "finished", "ours", "foreign"]
     record: Record | None = None
 
     @property

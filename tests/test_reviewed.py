@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 from collections.abc import Callable
@@ -180,6 +181,12 @@ def test_pages_and_an_index_stand_beside_the_results(archive: Archive) -> None:
     assert all((wanted.destination / link).is_file() for link in links)
     assert f"{QUARANTINE}/{page_path(Path(NAME))}" in links
     assert "rejected" in index
+    path = wanted.destination / INDEX
+    os.utime(path, (1e9, 1e9))
+    again = work.plan(wanted)
+    assert not list(work.todo(wanted, again.run))
+    work.write_index(wanted, again)
+    assert (path.read_text(encoding="utf-8"), path.stat().st_mtime) == (index, 1e9)
 
 
 def moved(archive: Archive) -> None:

@@ -42,7 +42,9 @@ def render(template: str, **values: Any) -> str:
 
 
 def write_html(path: Path, text: str, *, force: bool) -> None:
-    """Write a page whole or not at all; one of ours that is there is replaced."""
+    """Write a page whole or not at all; one of ours that is there is replaced, unless it is this very page."""
+    if _is_ours(path) and path.read_bytes() == text.encode():
+        return
     write_text(path, text, force=force or _is_ours(path))
 
 
