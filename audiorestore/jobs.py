@@ -73,7 +73,7 @@ class Job:
             an earlier restoration has left there is replaced; of anything else that is an error.
         overwrite_quarantine: replace what stands there, whoever put it there.
         address: returns what the record calls a file of this job: of copies, the URLs of what they are copies of.
-        reviews: what people decided about the result that this one replaces, if that goes on to hold.
+        reviews: what people decided about the result that this one replaces, or is a copy of, if that goes on to hold.
     """
 
     source: Path
@@ -86,7 +86,7 @@ class Job:
 
     def place(self, record: Record) -> Path:
         """Return where the result is of which this is the record: in its place, or in quarantine."""
-        return self.quarantine if record.refused and self.quarantine is not None else self.result
+        return self.quarantine if record.left_out and self.quarantine is not None else self.result
 
 
 def make_restorer(config: RestorationConfig, *, device: str = "auto") -> Restorer | None:
@@ -234,10 +234,10 @@ def reuse(
     """Give a recording the result that one with the same samples has, with the tags of its own, and write a record.
 
     If the two sources are the same byte for byte, so are the results; otherwise the samples are written anew. What the
-    quality plan has refused goes to quarantine.
+    quality plan has refused, or a person rejected, goes to quarantine.
 
     Args:
-        job: what is to be made.
+        job: what is to be made, and what people decided that holds for it.
         record: of the other recording's restoration, by the same recipe and of the same `audio_sha256`.
         kept: its result. kept_residual: what was removed, if that is wanted.
         force: replace what is there.
@@ -248,7 +248,8 @@ def reuse(
     Raises:
         InputError, OutputError: see `run_job`.
     """
-    place = _quarantined(job) if record.refused else job
+    record = replace(record, reviews=job.reviews)
+    place = _quarantined(job) if record.left_out else job
     if place is not job:
         _make_room(place, record)
     stale = _stale(job, place, force=force)
@@ -298,7 +299,6 @@ def _reuse(
         note = f"not restored again: its samples are those of {record.source.path}, restored {record.started}"
         again = replace(
             record,
-            reviews=job.reviews,
             source=_addressed(job, before, job.source, record.source.audio_sha256),
             result=_addressed(job, after, job.result),
             residual=None

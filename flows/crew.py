@@ -25,6 +25,7 @@ from multiprocessing.connection import Connection
 from audiorestore.errors import DependencyError, printable
 from audiorestore.records.lease import Owner
 from audiorestore.records.ledger import Ledger
+from audiorestore.silence import words
 from flows.desk import ledger_of
 from flows.environment import THREADS
 from flows.journal import note_file
@@ -199,7 +200,7 @@ class Crew:
             self._failed_starts = 0
             names.remove(task.current)
             if task.hung:
-                result += task.give_up(task.current, _hung(archive))
+                result += task.give_up(task.current, words(archive.config.hang_seconds))
             else:
                 task.take_back(task.current)
                 report(f"{printable(task.current)}: the process died in it ({task.how}); tried again alone")
@@ -214,8 +215,8 @@ class Crew:
             result = task.work()
             if not task.gone:
                 return result
-            words = _hung(archive) if task.hung else f"expected to finish, found its process dead twice ({task.how})"
-            return result + task.give_up(name, words)
+            dead = f"expected to finish, found its process dead twice ({task.how})"
+            return result + task.give_up(name, words(archive.config.hang_seconds) if task.hung else dead)
         finally:
             station.end()
 
@@ -298,10 +299,6 @@ class _Task:
             if row is not None and row.owner == str(owner):
                 remove_parts(self._archive, row)
             yield ledger, owner
-
-
-def _hung(archive: Archive) -> str:
-    return f"expected to go on, found no sign of life for {archive.config.hang_seconds:g} s; cut off"
 
 
 def _on_device(archive: Archive, device: str) -> Archive:

@@ -2,71 +2,88 @@
 
 An archive expects its results to stand like its sources. So the result of a recording that was moved moves along; of
 one that was copied there is a copy; and where only tags were edited, the samples are written again with the new tags.
-What the quality plan has refused is known again in the same way, and stays in quarantine.
+What the quality plan has refused is known again in the same way, and stays in quarantine; what people decided about a
+result holds for the same sound elsewhere, too.
 The hash of the sound alone decides (``audio/fixity.py``), with the recipe; names and times never do.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from audiorestore.audio.files import FileSource
 from audiorestore.audio.fixity import audio_sha256
 from audiorestore.errors import AudioRestoreError
 from audiorestore.records.ledger import Ledger, Recipe, Row, recipe_of
-from audiorestore.records.record import Record, page_path, picture_path, place_below, record_path
+from audiorestore.records.record import page_path, picture_path, place_below, record_path
 from audiorestore.records.shelf import Shelf
+from flows.reviewed import Reviewed, is_whole
 
 
 @dataclass(frozen=True)
-class Kept:
-    """A result of the same sound.
+class Kept(Reviewed):
+    """A result of the same sound; it stands where the row says, which people's decisions may be about to change.
 
     Args:
-        output: its name, in quarantine if it was refused; residual: that of what was removed.
-        record: its record.
         row: that of the other recording; None if the result is the file's own, from before its tags were edited.
     """
 
-    output: Path
-    residual: Path | None
-    record: Record
     row: Row | None
 
 
-def find_kept(
-    row: Row, own: Record | None, source: Path, *, ledger: Ledger, shelf: Shelf, wanted: Recipe, refused: bool
-) -> Kept | None:
-    """Return a result that a recording can have as its own, found to be whole by its hash; None if there is none.
+def find_same(row: Row, own: Reviewed | None, source: Path, *, ledger: Ledger, shelf: Shelf) -> list[Kept]:
+    """Return the results of recordings with the same samples, the file's own first, by any recipe; not looked into yet.
 
     Args:
         row: that of the recording.
-        own: the record of the result that stands under its name, or in quarantine, if that is the one of the record.
+        own: the result that stands under its name, or in quarantine, if that is the one of the record.
         source: where the recording can be read.
         ledger, shelf: of the batch.
-        wanted: what it is to be restored with.
-        refused: whether a result will do that the quality plan has refused.
     """
     try:
         with FileSource.open(source) as sound:
             seconds = sound.n_samples / sound.sample_rate
             if own is None and not ledger.has_length(seconds):
-                return None
+                return []
             digest = audio_sha256(sound)
     except AudioRestoreError:
-        return None  # who restores it says what is wrong with it
-    known: list[tuple[Row, bool, Record | None]] = [] if own is None else [(row, own.left_out, own)]
+        return []  # who restores it says what is wrong with it
+    found = [] if own is None else [Kept(own.output, own.record, None)]
     for other in ledger.same_sound(row, seconds, digest):
-        left_out = other.status == "refused"
-        known.append((other, left_out, shelf.record(place_below(other.output, left_out=left_out))))
-    for owner, left_out, record in known:
-        if record is None or record.left_out != left_out or (left_out and not (refused and record.review is None)):
+        output = place_below(other.output, left_out=other.status == "refused")
+        record = shelf.record(output)
+        if record is not None:
+            found.append(Kept(output, record, other))
+    return [one for one in found if one.record.source.audio_sha256 == digest]
+
+
+def decided(same: Sequence[Kept]) -> Kept | None:
+    """Return the one about which people have decided for this sound: the file's own, or the latest; None without one.
+
+    A result of its own about which nothing was decided is no copy's concern.
+    """
+    own = [one for one in same if one.row is None]
+    return max((one for one in own or same if one.record.reviews), key=_decided_at, default=None)
+
+
+def find_kept(same: Sequence[Kept], *, shelf: Shelf, wanted: Recipe, refused: bool) -> Kept | None:
+    """Return a result that a recording can have as its own, found to be whole by its hash; None if there is none.
+
+    Args:
+        same: see `find_same`.
+        shelf: of the batch.
+        wanted: what the recording is to be restored with.
+        refused: whether a result will do that the quality plan has refused.
+    """
+    for one in same:
+        left_out = one.record.left_out
+        if left_out != one.in_quarantine or (left_out and not (refused and one.record.review is None)):
             continue
-        output = place_below(owner.output, left_out=left_out)
-        residual = None if owner.residual is None else place_below(owner.residual, left_out=left_out)
-        if _is_whole(shelf, output, residual, record, digest, wanted):
-            return Kept(output, residual, record, None if owner is row else owner)
+        if recipe_of(one.record) == wanted and is_whole(one, shelf):
+            return one
     return None
 
 
@@ -86,12 +103,6 @@ def remove_moved(row: Row, shelf: Shelf, ledger: Ledger) -> None:
     ledger.forget(row)
 
 
-def _is_whole(shelf: Shelf, output: Path, residual: Path | None, record: Record, digest: str, wanted: Recipe) -> bool:
-    if record.source.audio_sha256 != digest or recipe_of(record) != wanted:
-        return False
-    parts = [(output, record.result)]
-    if record.residual is not None:
-        if residual is None:
-            return False
-        parts.append((residual, record.residual))
-    return all(shelf.state(name) is not None and shelf.sha256(name) == state.sha256 for name, state in parts)
+def _decided_at(one: Kept) -> datetime:
+    at = datetime.fromisoformat(one.record.reviews[-1].at)
+    return at if at.tzinfo else at.replace(tzinfo=UTC)

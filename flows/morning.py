@@ -1,19 +1,14 @@
 """What a person reads the morning after: how much was done, what was not and why, and what should be listened to.
 
-A page and the same as JSON, beside the ledger in ``.audiorestore/reports``; ``latest`` is that of the last run. Where
-the environment has ``AUDIORESTORE_WEBHOOK``, a few words go there (``{"text": ...}``, as chat programs take it).
+A page and the same as JSON, beside the ledger in ``.audiorestore/reports``; ``latest`` is that of the last run.
 """
 
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-
-import httpx
 
 from audiorestore import __version__
 from audiorestore.audio.partfile import write_text
@@ -24,9 +19,7 @@ from flows.desk import ledger_of
 from flows.outcome import Summary
 from flows.settings import Archive
 
-WEBHOOK = "AUDIORESTORE_WEBHOOK"
 _TO_REVIEW = 20
-_WEBHOOK_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
@@ -79,23 +72,6 @@ def write(morning: Morning, home: Path) -> Path:
         for name in (f"run-{morning.summary.run:06}", "latest"):
             write_text(folder / f"{name}{suffix}", text, force=True)
     return folder / f"run-{morning.summary.run:06}.html"
-
-
-def announce(morning: Morning, page: Path, report: Callable[[str], None]) -> None:
-    """Tell the webhook, if there is one; one that does not answer costs a line, without its secret address."""
-    address = os.environ.get(WEBHOOK)
-    if not address:
-        return
-    lines = morning.summary.lines()[:2]
-    text = "\n".join((f"{morning.destination}: {morning.state}", *lines, f"report: {page}"))
-    counts = {name: value for name, value in asdict(morning.summary).items() if isinstance(value, int | float)}
-    try:
-        answer = httpx.post(address, json={"text": text, "state": morning.state, **counts}, timeout=_WEBHOOK_SECONDS)
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
-        report(f"{WEBHOOK}: expected an answer, found {type(error).__name__}")
-        return
-    if answer.is_error:
-        report(f"{WEBHOOK}: expected an answer, found status {answer.status_code}")
 
 
 def page(morning: Morning) -> str:

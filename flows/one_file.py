@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
-from audiorestore.audio.partfile import is_part
+from audiorestore.audio.partfile import parts_of
 from audiorestore.audio.transient import is_transient
 from audiorestore.audio.urls import words_of
 from audiorestore.config import to_mapping
@@ -22,6 +20,7 @@ from audiorestore.records.lease import Owner
 from audiorestore.records.ledger import Done, Ledger, Noted, Recipe, Row, recipe, recipe_of
 from audiorestore.records.record import (
     Record,
+    names_of,
     page_path,
     picture_path,
     place_below,
@@ -35,15 +34,12 @@ from audiorestore.restoration.pipeline import RestorationConfig
 from audiorestore.restoration.restorer import Restorer
 from audiorestore.restoration.resume import resume_path
 from flows.desk import Desk, shelf_of
-from flows.kept import Kept, find_kept, remove_moved
+from flows.kept import Kept, decided, find_kept, find_same, remove_moved
 from flows.outcome import BatchResult
 from flows.reviewed import Reviewed, find_reviewed, is_whole, move
 from flows.settings import Archive
 
 Report = Callable[[str], None]
-
-_PART = re.compile(r"\.(?P<name>.+)\.[0-9a-f]{8}\.part", re.DOTALL)
-_LONG_NAME = 200  # bytes; `PartFile` cuts longer ones to make room for its own tail
 
 
 class StoppedError(Exception):
@@ -141,14 +137,14 @@ class Worker:
 
     def _restore(self, row: Row, job: Job) -> BatchResult:
         again = self._config.force or row.again
-        reviewed = find_reviewed(row, self._shelf, job.source)
+        nothing = self._is_nothing_there(row)
+        reviewed = None if nothing else find_reviewed(row, self._shelf, job.source)
         if reviewed is not None:
             settled = None if row.again else self._follow(row, reviewed)
             if settled is not None:
                 return settled
             again = again or reviewed.decision == "redo"
-            job = replace(job, reviews=reviewed.reviews_of_next())
-        standing = standing_of(row, self._shelf, job.source, self._recipe)
+        standing = Standing("nothing") if nothing else standing_of(row, self._shelf, job.source, self._recipe)
         if standing.kind == "finished" and not again:
             assert standing.record is not None
             remove_refused(row, self._shelf)
@@ -161,27 +157,35 @@ class Worker:
             self._ledger.own(row.source)
         elif not self._config.force:
             self._desk.check_free(row)
-        kept = None if again else self._find_kept(row, job, standing)
+        same = [] if row.again else self._find_same(row, job, standing)
+        elsewhere = None if reviewed is not None else decided(same)
+        told = reviewed or elsewhere
+        if told is not None:
+            job = replace(job, reviews=told.reviews_of_next())
+            again = again or told.decision == "redo"
+        if elsewhere is not None:
+            self._wish(row, elsewhere)
+        kept = self._find_kept(same, elsewhere, standing, again=again)
         reused = None if kept is None else self._reuse(kept, row, job, standing)
         record = reused or self._run_job(row.source, job, standing)
         if self._config.pictures or self._config.report:
             self._draw(job, record, standing)
         self._desk.publish(row)
-        done = self._desk.settled(row, Done.of(record), refused=record.refused)
-        if record.refused:
+        done = self._desk.settled(row, Done.of(record), refused=record.left_out)
+        if record.left_out:
             if standing.replaceable:
                 remove_replaced(row, self._shelf)
             result = self._refuse(row, record, done)
         else:
-            remove_refused(row, self._shelf)
+            if standing.kind != "nothing":
+                remove_refused(row, self._shelf)
             self._note(row, Path(row.output), record)
             self._ledger.finish(row.source, self._owner, done, verified=self._desk.verifies)
             result = BatchResult(restored=1, size=row.size, audio_seconds=done.audio_seconds)
-        if reused is None or kept is None:
-            return result
-        if kept.row is not None and self._desk.is_gone(kept.row, self._ledger):
-            remove_moved(kept.row, self._shelf, self._ledger)
-        return result if record.refused else BatchResult(adopted=1)
+        replaced = kept if reused is not None else elsewhere if again and record.reviews else None
+        if replaced is not None and replaced.row is not None and self._desk.is_gone(replaced.row, self._ledger):
+            remove_moved(replaced.row, self._shelf, self._ledger)
+        return result if reused is None or record.left_out else BatchResult(adopted=1)
 
     def _follow(self, row: Row, reviewed: Reviewed) -> BatchResult | None:
         """Do what was decided about a result without a new one; None if there is to be one, by the decision or not."""
@@ -218,22 +222,49 @@ class Worker:
         self._report(record.refusal)
         return BatchResult(refused=1, size=row.size)
 
-    def _find_kept(self, row: Row, job: Job, standing: Standing) -> Kept | None:
-        """Find a result to be had without restoring; one that was refused, too, unless that is to be tried again."""
-        own = standing.record if standing.kind == "ours" else None
+    def _is_nothing_there(self, row: Row) -> bool:
+        """Tell whether the plan has found nothing of this file, and nobody has put a file there since."""
+        noted = self._ledger.noted(row.source)
+        return noted is not None and noted.nothing and self._shelf.state(Path(row.output)) is None
+
+    def _find_same(self, row: Row, job: Job, standing: Standing) -> list[Kept]:
+        own, record = Path(row.output), standing.record if standing.kind == "ours" else None
         if standing.kind == "free":
-            own = self._shelf.record(place_below(row.output, left_out=True))
-        return find_kept(
-            row,
-            own,
-            job.source,
-            ledger=self._ledger,
-            shelf=self._shelf,
-            wanted=self._recipe,
-            refused=standing.kind == "free" and not self._config.retry_refused,
-        )
+            own = place_below(row.output, left_out=True)
+            record = self._shelf.record(own)
+        found = None if record is None else Reviewed(own, record)
+        return find_same(row, found, job.source, ledger=self._ledger, shelf=self._shelf)
+
+    def _wish(self, row: Row, elsewhere: Kept) -> None:
+        """Take the strength that was wished for this sound under another name, if one was."""
+        strength_db = elsewhere.record.reviews[-1].strength_db
+        if strength_db is None:
+            return
+        self._recipe, self._restoration = recipe_of_batch(self._archive, strength_db), _at(self._archive, strength_db)
+        self._ledger.wish(row.source, self._owner, self._recipe, strength_db)
+
+    def _find_kept(
+        self, same: Sequence[Kept], elsewhere: Kept | None, standing: Standing, *, again: bool
+    ) -> Kept | None:
+        """Find a result to be had without restoring; one that was refused, too, unless that is to be tried again.
+
+        What people decided about it ``elsewhere`` holds here as it does there.
+        """
+        retry, decision = self._config.retry_refused, "" if elsewhere is None else elsewhere.decision
+        if elsewhere is not None and decision == "accept" and is_whole(elsewhere, self._shelf):
+            return elsewhere
+        if again:
+            return None
+        if elsewhere is not None and decision == "reject":
+            holds = not retry and standing.kind != "foreign" and recipe_of(elsewhere.record) == self._recipe
+            return elsewhere if holds and is_whole(elsewhere, self._shelf) else None
+        refused = standing.kind in ("nothing", "free") and not retry
+        return find_kept(same, shelf=self._shelf, wanted=self._recipe, refused=refused)
 
     def _reuse(self, kept: Kept, row: Row, job: Job, standing: Standing) -> Record | None:
+        if kept.record.review is not None:  # what was decided is about the result as it is, with or without a residual
+            residual = None if kept.residual is None else residual_path(job.result)
+            job = replace(job, residual=residual, reviews=kept.record.reviews)
         with self._desk.kept(row, kept.output, kept.residual) as (result, residual):
             return reuse(job, kept.record, result, residual, force=self._config.force or standing.replaceable)
 
@@ -264,7 +295,7 @@ class Worker:
         """Draw picture and page; one that fails is no reason to lose a restoration."""
         from audiorestore.report.making import make  # matplotlib, only where it is wanted
 
-        force = self._config.force or standing.replaceable or record.refused  # nothing else is in quarantine
+        force = self._config.force or standing.replaceable or record.left_out  # nothing else is in quarantine
         wanted = Wanted(page=self._config.report, picture=self._config.pictures, force=force)
         result = job.place(record)
         try:
@@ -278,11 +309,12 @@ class Standing:
     """What stands under the names of a job's files.
 
     Args:
-        kind: nothing, the finished result of this very job, other files of ours, or someone else's.
+        kind: nothing, not in quarantine either as far as the plan knows; nothing; the finished result of this very job;
+            other files of ours; or someone else's.
         record: that of the finished result; of another one of ours, if it is the one of the record.
     """
 
-    kind: Literal["free", "finished", "ours", "foreign"]
+    kind: Literal["nothing", "free", "finished", "ours", "foreign"]
     record: Record | None = None
 
     @property
@@ -377,20 +409,10 @@ def remove_parts(archive: Archive, row: Row) -> None:
     if not isinstance(archive.destination, Path):
         return
     result = archive.destination / row.output
-    residual = () if row.residual is None else (Path(row.residual).name,)
-    finals = {result.name, *residual, record_path(result).name, picture_path(result).name, page_path(result).name}
-    if not result.parent.is_dir():
-        return
     if row.crashes + 1 >= archive.config.max_crashes:  # nobody will go on there
         resume_path(result).unlink(missing_ok=True)
-    for path in result.parent.iterdir():
-        part = _PART.fullmatch(path.name) if is_part(path.name) else None
-        if part and any(_is_cut_from(part["name"], final) for final in finals):
-            path.unlink(missing_ok=True)
-
-
-def _is_cut_from(name: str, final: str) -> bool:
-    return name == final or (len(os.fsencode(name)) > _LONG_NAME and final.startswith(name))
+    for part in parts_of(*names_of(result)):
+        part.unlink(missing_ok=True)
 
 
 def _reason(error: Exception, source: str) -> str:

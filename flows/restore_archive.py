@@ -30,7 +30,6 @@ from audiorestore.errors import AudioRestoreError
 from flows import work
 from flows.crew import crew_of, manned
 from flows.journal import note
-from flows.morning import announce as tell_webhook
 from flows.morning import morning_of, write
 from flows.outcome import BatchResult, Plan, Summary
 from flows.presence import announce
@@ -39,6 +38,7 @@ from flows.runners import runner_of, submitting
 from flows.settings import Archive
 from flows.shards import Runs, ServerRuns, Shard, begun, shard_config
 from flows.watchers import watched
+from flows.webhook import Broken, tell, told_if_broken
 from flows.work import Pace
 
 T = TypeVar("T")
@@ -105,7 +105,11 @@ def restore_archive(
         more files failed than ``allowed_failures`` allows.
     """
     announce()
-    archive = Archive.of(source, destination, config, state=state)
+    with told_if_broken(destination, get_run_logger().warning) as broken:
+        return _restored(Archive.of(source, destination, config, state=state), broken)
+
+
+def _restored(archive: Archive, broken: Broken) -> State[Any]:
     work.check(archive)
     started = time.monotonic()
     plan = plan_archive(archive)
@@ -115,6 +119,7 @@ def restore_archive(
     )
     note("begun", archive, plan.run, found=plan.found, pending=plan.pending, held=plan.held)
     latest, result = plan, BatchResult()
+    broken.summary = lambda: work.summarise(archive, plan, result, seconds=time.monotonic() - started)
     with watched(archive, plan.run), manned(archive.config), runner_of(archive.config) as runner:
         try:
             for _ in range(_ROUNDS):
@@ -217,7 +222,7 @@ def report(archive: Archive, summary: Summary, ended: State[Any]) -> None:
     page = write(morning, archive.home)
     create_link_artifact(page.as_uri(), page.name, key="restoration-report", description=summary.lines()[0])
     note("ended", archive, summary.run, state=morning.state, message=ended.message, seconds=summary.seconds)
-    tell_webhook(morning, page, get_run_logger().warning)
+    tell(morning.destination, morning.state, summary, [f"report: {page}"], get_run_logger().warning)
 
 
 def _restore(archive: Archive, plan: Plan, runner: TaskRunner[Any]) -> BatchResult:

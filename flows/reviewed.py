@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from audiorestore.audio.naming import QUARANTINE
 from audiorestore.records.ledger import Row
 from audiorestore.records.record import (
     Record,
@@ -22,10 +23,20 @@ from audiorestore.records.shelf import Shelf
 
 @dataclass(frozen=True)
 class Reviewed:
-    """A result that people have decided about; ``output`` is where it stands."""
+    """A result, and what people have decided about it; ``output`` is where it stands."""
 
     output: Path
     record: Record
+
+    @property
+    def residual(self) -> Path | None:
+        """Where what was removed stands, if that was kept."""
+        return None if self.record.residual is None else residual_path(self.output)
+
+    @property
+    def in_quarantine(self) -> bool:
+        """Whether it stands among those that are left out; what it says of itself may have changed since."""
+        return self.output.parts[0] == QUARANTINE
 
     @property
     def decision(self) -> str:
@@ -37,8 +48,8 @@ class Reviewed:
 
         A wish is followed by it, and its strength holds for every later one. Other decisions are about this result.
         """
-        latest = self.record.reviews[-1]
-        if latest.decision != "redo":
+        latest = self.record.reviews[-1] if self.record.reviews else None
+        if latest is None or latest.decision != "redo":
             return ()
         followed = latest.followed or datetime.now(UTC).isoformat(timespec="seconds")
         return (*self.record.reviews[:-1], replace(latest, followed=followed))
@@ -58,8 +69,8 @@ def is_whole(found: Reviewed, shelf: Shelf) -> bool:
     """Tell whether a result still is what its record says."""
     record = found.record
     parts = [(found.output, record.result)]
-    if record.residual is not None:
-        parts.append((residual_path(found.output), record.residual))
+    if record.residual is not None and found.residual is not None:
+        parts.append((found.residual, record.residual))
     return all(shelf.state(name) is not None and shelf.sha256(name) == state.sha256 for name, state in parts)
 
 

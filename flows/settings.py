@@ -13,6 +13,7 @@ from audiorestore.config import find_config, from_mapping, load_config
 from audiorestore.records.home import home_of
 from audiorestore.restoration.pipeline import RestorationConfig
 from audiorestore.restoration.restorer import cores, devices_of
+from audiorestore.silence import HANG_SECONDS
 
 # Each file in work takes memory of its own.
 _MOST_FILES_AT_ONCE = 8
@@ -80,7 +81,7 @@ class BatchConfig:
     retries: int = 2
     retry_seconds: float = 1.0
     lease_seconds: float = 120.0
-    hang_seconds: float = 3600.0
+    hang_seconds: float = HANG_SECONDS
     max_crashes: int = 5
     settle_seconds: float = 0.0
     cache_gb: float = 20.0

@@ -270,7 +270,9 @@ def write_index(archive: Archive, planned: Plan) -> None:
         title = archive.source.name if isinstance(archive.source, Path) else str(archive.source)
         write_index(entries, index, title=title, more=max(planned.found - len(entries), 0), force=archive.config.force)
         if not isinstance(archive.destination, Path):
-            connect(archive.destination).publish(index, INDEX)
+            remote = connect(archive.destination)
+            if remote.read(INDEX) != index.read_bytes():
+                remote.publish(index, INDEX)
 
 
 def table(archive: Archive, run: int, limit: int) -> list[dict[str, Any]]:

@@ -128,6 +128,50 @@ def test_sigterm_ends_the_program_as_ctrl_c_does(tmp_path: Path, tape: Path) -> 
     assert "Traceback" not in messages
 
 
+@pytest.mark.slow
+def test_a_file_that_hangs_is_cut_off_and_the_others_are_done(tmp_path: Path) -> None:
+    for name in ("1.wav", "2.wav", "hangs.wav", "last.wav"):
+        write(tmp_path / "in" / name, tone(0.3))
+    (tmp_path / "in" / "2.wav").write_bytes(b"no sound")
+    code = (
+        "import time, audiorestore.audio.files as files\n"
+        "write = files.FileWriter.write\n"
+        "def caught(writer, samples):\n"
+        "    kept = write(writer, samples)\n"
+        "    if writer.path.name == 'hangs.wav':\n"
+        "        time.sleep(10_000)\n"
+        "    return kept\n"
+        "files.FileWriter.write = caught\n"
+        "from audiorestore.cli import main\n"
+        "main()\n"
+    )
+    words = ["restore", str(tmp_path / "in"), "-o", str(tmp_path / "out"), "--no-denoise", "--residual", "--json"]
+    (tmp_path / "temporary").mkdir()
+    done = subprocess.run(
+        [sys.executable, "-c", code, *words, "--hang-seconds", "15"],
+        env={**os.environ, "TMPDIR": str(tmp_path / "temporary")},
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert done.returncode == ExitCode.FAILED, done.stderr
+    rows = {Path(row["source"]).name: row for row in json.loads(done.stdout)["files"]}
+    assert [row["status"] for row in rows.values()] == ["done", "failed", "failed", "done"]
+    assert rows["hangs.wav"]["error"] == "expected to go on, found no sign of life for 15 s; cut off"
+    assert rows["1.wav"]["record"]["schema"]
+    lines = [line.partition(": ")[0] for line in done.stderr.splitlines() if line[:1].isdigit()]
+    assert lines[:4] == ["1/4 1.wav", "2/4 2.wav", "3/4 hangs.wav", "4/4 last.wav"]
+    there = {f"{name}{tail}" for name in ("1.wav", "last.wav") for tail in ("", ".residual.wav", ".restoration.json")}
+    assert {path.name for path in (tmp_path / "out").rglob("*") if path.is_file()} == there
+    assert not list((tmp_path / "temporary").iterdir())
+
+
+def test_there_is_no_limit_of_nothing(tmp_path: Path, tape: Path) -> None:
+    done = run("restore", tape, "-o", tmp_path / "out", "--hang-seconds", 0)
+    assert done.exit_code == ExitCode.USAGE
+    assert "hang_seconds: expected more than 0, found 0" in done.stderr
+
+
 # ---- restore ----------------------------------------------------------------------------------------
 
 

@@ -274,5 +274,31 @@ def test_findings_are_exported(folder: Path, tmp_path: Path) -> None:
     assert CliRunner().invoke(app, ["inspect", str(folder), "--form", "csv"]).exit_code == 2
 
 
+def test_a_form_that_a_file_has_not_takes_no_finding_away(folder: Path, tmp_path: Path) -> None:
+    soundfile.write(folder / "b.flac", (voice() + 0.02).numpy().T, RATE)
+    command = ["inspect", str(folder / "b.flac"), "--anomaly", "none", "--form", "cue", "--form", "csv"]
+    done = CliRunner().invoke(app, [*command, "-o", str(tmp_path / "1")])
+    assert done.exit_code == 1
+    assert "dc offset" in done.stdout
+    assert "inspected, but not written: " in done.stdout
+    assert "b.flac: expected a WAV file for cue points, found a file in the format FLAC" in done.stdout
+    assert {path.name for path in (tmp_path / "1").iterdir()} == {"b.flac.damage.csv"}
+    (plain,) = json.loads(CliRunner().invoke(app, [*command, "-o", str(tmp_path / "2"), "--json"]).stdout)["files"]
+    assert plain["diagnosis"]["findings"]
+    assert "cue points" in plain["error"]
+
+
+@pytest.mark.parametrize("bad", [[7], [RATE + 5, 3], [2 * RATE, RATE + 1]])
+def test_the_first_sample_that_is_none_is_named(tmp_path: Path, bad: list[int]) -> None:
+    sound = voice().repeat(2, 1)
+    for number, place in enumerate(bad):
+        sound[1 - number, place] = (float("nan"), float("inf"))[number]
+    with pytest.raises(ValueError, match=f"found NaN or infinity at sample {min(bad)}$"):
+        diagnose(Audio(sound, RATE))
+    soundfile.write(tmp_path / "a.wav", sound.numpy().T, RATE, "FLOAT")
+    done = CliRunner().invoke(app, ["inspect", str(tmp_path / "a.wav"), "--anomaly", "none"])
+    assert f" at sample {min(bad)} " in done.stdout
+
+
 def test_nothing_to_inspect_is_an_error(tmp_path: Path) -> None:
     assert CliRunner().invoke(app, ["inspect", str(tmp_path)]).exit_code == 1

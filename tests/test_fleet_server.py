@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform == "win32", reas
 
 RATE = 16_000
 FILES, SHARDS = 40, 4
+TOKEN = "T0KEN-that-nobody-reads"
 
 ASK = """
 import json
@@ -43,14 +46,24 @@ print(json.dumps({
 }))
 """
 
+LOGS = """
+from prefect.client.orchestration import get_client
+
+with get_client(sync_client=True) as client:
+    for page in range(20):
+        for log in client.read_logs(limit=200, offset=200 * page):
+            print(log.name, log.message)
+"""
+
 
 @dataclass
 class Site:
-    """A server with all deployments, and a worker for each of two pools."""
+    """A server with all deployments, a worker for each of two pools, and who takes what is posted to the webhook."""
 
     environment: dict[str, str]
     worker: subprocess.Popen[bytes]
     log: Path
+    posted: list[dict[str, Any]]
 
     def asked(self, deployment: str) -> tuple[list[dict[str, Any]], dict[str, Any]]:
         """Return the runs of a deployment in the order of their starts, and all that the server knows."""
@@ -62,13 +75,35 @@ class Site:
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     home = tmp_path_factory.mktemp("prefect")
-    with prefect_server(home) as environment, ExitStack() as workers:
+    with receiver() as (port, posted), prefect_server(home) as environment, ExitStack() as workers:
         call(environment, "-m", "flows.deploy")
+        told = {"AUDIORESTORE_WEBHOOK": f"http://127.0.0.1:{port}/{TOKEN}", "PREFECT_LOGGING_ROOT_LEVEL": "DEBUG"}
         for pool in ("plan", "cpu"):
             command = ["prefect", "worker", "start", "--pool", pool, "--limit", "1"]
             log = home / f"{pool}.log"
-            worker = workers.enter_context(running(command, environment, log))
-        yield Site(environment, worker, log)
+            worker = workers.enter_context(running(command, environment | told, log))
+        yield Site(environment, worker, log, posted)
+
+
+@contextmanager
+def receiver() -> Iterator[tuple[int, list[dict[str, Any]]]]:
+    """Run what a webhook posts to, and give its port and what has come there by its secret path."""
+    posted: list[dict[str, Any]] = []
+
+    class Hook(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            content = self.rfile.read(int(self.headers["Content-Length"]))
+            posted.append({"path": self.path, **json.loads(content)})
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Hook) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server.server_port, posted
+        server.shutdown()
 
 
 def sound(path: Path, *, seed: int) -> None:
@@ -106,6 +141,43 @@ def test_an_archive_goes_in_shards_and_a_single_recording_gets_through_between_t
     assert [shard["state"] for shard in shards] == ["Completed"] * SHARDS
     assert [json.loads(shard["message"])["restored"] for shard in shards] == [FILES // SHARDS] * SHARDS
     assert shards[0]["end"] < single["start"] < single["end"] < shards[-1]["start"]
+
+
+def test_a_webhook_gets_one_message_of_each_run_that_failed_or_partly_did(tmp_path: Path, site: Site) -> None:
+    for name in ("a.wav", "b.wav"):
+        sound(tmp_path / "source" / name, seed=1)
+    (tmp_path / "source" / "broken.wav").write_bytes(b"no sound")
+    settings = tmp_path / "batch.yaml"
+    plain = {"restore": {"denoise": False}, "device": "cpu"}
+
+    def submitted(source: Path, destination: str, **options: object) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+        settings.write_text(yaml.safe_dump({**plain, **options}))
+        site.posted.clear()
+        places = [str(source), str(tmp_path / destination), "--config", str(settings)]
+        command = [sys.executable, "-m", "flows.submit", *places, "--deployment", "single", "--wait", "--json"]
+        done = subprocess.run(command, env=site.environment, capture_output=True, text=True, timeout=600)
+        return json.loads(done.stdout), list(site.posted)
+
+    for destination, allowed, state in (("1", 0.5, "Completed with failures"), ("2", 0.0, "Failed")):
+        answer, (message,) = submitted(tmp_path / "source", destination, allowed_failures=allowed)
+        assert answer["state"] == message["state"] == state
+        assert (message["found"], message["done"], message["failed"]) == (3, 2, 1)
+        lines = message["text"].splitlines()
+        assert lines[0] == f"{tmp_path / destination}: {state}"
+        assert lines[1] == f"flow run {tmp_path / 'source'} ({message['flow_run']})"
+        assert lines[2].startswith("2 of 3 files done: ")
+        assert message["path"] == f"/{TOKEN}"
+    site.posted.clear()
+    gone = [f"{name}={json.dumps(str(tmp_path / name))}" for name in ("source", "destination")]
+    (tmp_path / "source").rename(tmp_path / "elsewhere")
+    words = ["deployment", "run", "restore-archive/single", "--param", gone[0], "--param", gone[1], "--watch"]
+    subprocess.run([sys.executable, "-m", "prefect", *words], env=site.environment, capture_output=True, timeout=600)
+    (message,) = site.posted
+    assert (message["state"], "found" in message) == ("Failed", False)
+    assert message["text"].endswith("expected a folder or a file, found nothing")
+    logs = [site.log.read_text(), call(site.environment, "-c", LOGS)]
+    assert "broken.wav" in logs[1]
+    assert not any(TOKEN in log for log in logs)
 
 
 def test_a_network_is_trained_and_another_goes_on_from_it(tmp_path: Path, site: Site) -> None:

@@ -24,7 +24,7 @@ from audiorestore.records.ledger import Ledger
 from audiorestore.records.rebuild import rebuild
 from audiorestore.records.shelf import Distant
 from audiorestore.restoration.pipeline import RestorationConfig
-from flows import one_file
+from flows import one_file, work
 from flows.__main__ import main
 from flows.restore_archive import restore_archive
 from flows.settings import Archive, BatchConfig
@@ -169,6 +169,54 @@ def test_a_ledger_is_rebuilt_from_the_records_at_a_url(archive, bucket, tmp_path
     system().rm_file(f"{bucket}/out/c.wav.restoration.json")
     summary = run(replace(distant, state=tmp_path / "another"))
     assert (summary.unchanged, summary.restored, summary.adopted) == (2, 0, 0)
+
+
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return the list into which each request to an S3 store goes from now on."""
+    import s3fs
+
+    requests: list[str] = []
+    call = s3fs.S3FileSystem._call_s3
+
+    def counting(system, method, *arguments, **options):
+        requests.append(method)
+        return call(system, method, *arguments, **options)
+
+    monkeypatch.setattr(s3fs.S3FileSystem, "_call_s3", counting)
+    return requests
+
+
+def test_a_new_recording_costs_few_requests_and_one_that_is_done_none(archive, bucket, monkeypatch):
+    distant = replace(configured(archive, residual=False), destination=url(f"{bucket}/out"))
+    requests = asked(monkeypatch)
+    assert run(distant).restored == 2
+    # Eight a file (two of them puts, each compared afterwards), and a list and few more a run.
+    assert len(requests) <= 2 * 8 + 6, requests
+    requests.clear()
+    assert run(distant).unchanged == 2
+    assert requests == ["list_objects_v2"]
+
+
+def test_what_has_come_after_the_plan_is_looked_at_all_the_same(archive, bucket):
+    distant = replace(archive, destination=url(f"{bucket}/out"))
+    planned = work.plan(distant)
+    system().pipe_file(f"{bucket}/out/{NAMES[0]}", b"mine")
+    lines: list[str] = []
+    names = [name for name, _ in work.todo(distant, planned.run)]
+    assert work.restore_batch(distant, planned.run, names, lines.append).failed == 1
+    assert "expected a free name (or force), found an existing file" in lines[0]
+    assert content(f"{bucket}/out")[NAMES[0]] == b"mine"
+
+
+def test_the_index_of_a_run_without_news_is_not_written_again(archive, bucket, monkeypatch):
+    distant = replace(configured(archive, residual=False), destination=url(f"{bucket}/out"))
+    for news in (True, False):
+        planned = work.plan(distant)
+        names = [name for name, _ in work.todo(distant, planned.run)]
+        work.restore_batch(distant, planned.run, names, print)
+        requests = asked(monkeypatch)
+        work.write_index(distant, planned)
+        assert ("put_object" in requests) == news
 
 
 def test_at_a_url_too_results_move_with_their_sources(archive, web, bucket, monkeypatch):

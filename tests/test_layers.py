@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 # Lowest first. A room imports from the rows above it in this list, and from itself.
 ROWS: tuple[tuple[str, ...], ...] = (
-    ("audiorestore", "audiorestore.errors"),
+    ("audiorestore", "audiorestore.errors", "audiorestore.silence"),
     ("audiorestore.config",),
     ("audiorestore.audio", "audiorestore.spectral"),
     ("audiorestore.damage", "audiorestore.models", "audiorestore.quality"),

@@ -126,6 +126,16 @@ def test_the_command_writes_beside_results_and_never_into_them(result, tmp_path)
     assert CliRunner().invoke(app, ["verify", str(tmp_path / "out")]).exit_code == ExitCode.OK
 
 
+def test_a_form_that_a_result_has_not_takes_no_other_form_away(tmp_path):
+    soundfile.write(tmp_path / "a.flac", noise(1000).numpy(), RATE)
+    run_job(Job(tmp_path / "a.flac", tmp_path / "out" / "a.flac"), RestorationConfig(strength_db=0.0), None)
+    command = ["marks", str(tmp_path / "out"), "--form", "cue", "--form", "labels", "-o", str(tmp_path / "marked")]
+    done = CliRunner().invoke(app, command)
+    assert done.exit_code == ExitCode.FAILED
+    assert "expected a WAV file for cue points, found a file in the format FLAC" in done.stderr
+    assert [path.name for path in (tmp_path / "marked").rglob("*.*")] == ["a.flac.labels.txt"]
+
+
 CLICKS = {"count": 2, "per_minute": 12.0, "positions": [0.5, 2.25]}
 FOUND = Diagnosis(
     RATE,

@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,13 +13,16 @@ from pathlib import Path
 import pytest
 
 from audiorestore.audio.naming import INDEX, QUARANTINE
+from audiorestore.jobs import Job
 from audiorestore.quality.gates import Limit, QcPlan
 from audiorestore.records.ledger import Ledger
 from audiorestore.records.rebuild import rebuild
 from audiorestore.records.record import Record, page_path, record_path
 from audiorestore.records.review import Review
+from flows import one_file
 from flows.settings import Archive
 from tests.test_flow import archive, configured, files, model, rows, run, stamps  # noqa: F401 - fixtures
+from tests.test_kept import retag
 
 NAME = "a/0.wav"
 
@@ -176,3 +181,167 @@ def test_pages_and_an_index_stand_beside_the_results(archive: Archive) -> None:
     assert all((wanted.destination / link).is_file() for link in links)
     assert f"{QUARANTINE}/{page_path(Path(NAME))}" in links
     assert "rejected" in index
+    path = wanted.destination / INDEX
+    os.utime(path, (1e9, 1e9))
+    again = work.plan(wanted)
+    assert not list(work.todo(wanted, again.run))
+    work.write_index(wanted, again)
+    assert (path.read_text(encoding="utf-8"), path.stat().st_mtime) == (index, 1e9)
+
+
+def moved(archive: Archive) -> None:
+    (archive.source / NAME).rename(archive.source / "b" / "moved.wav")
+
+
+def copied(archive: Archive) -> None:
+    shutil.copy(archive.source / NAME, archive.source / "b" / "moved.wav")
+
+
+def tagged(archive: Archive) -> None:
+    retag(archive.source / NAME, "A new title")
+
+
+def of(archive: Archive, name: str) -> dict[str, str]:
+    """Return name and hash of all that belongs to a recording, its records aside."""
+    return {path: digest for path, digest in files(archive.destination).items() if name in path and digest}
+
+
+@pytest.fixture
+def nothing_restored(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """From the call on, nothing may be restored."""
+
+    def refuse(job: Job, *arguments: object, **options: object) -> Record:
+        raise AssertionError(f"restored again: {job.source}")
+
+    return lambda: monkeypatch.setattr(one_file, "run_job", refuse)
+
+
+@pytest.mark.parametrize("followed", [True, False], ids=["followed", "not yet followed"])
+@pytest.mark.parametrize(("change", "name"), [(moved, "b/moved.wav"), (copied, "b/moved.wav"), (tagged, NAME)])
+def test_what_is_rejected_stays_so_under_another_name(
+    archive: Archive,
+    nothing_restored: Callable[[], None],
+    change: Callable[[Archive], None],
+    name: str,
+    followed: bool,
+) -> None:
+    archive = configured(archive, residual=True)
+    run(archive)
+    decide(archive, "reject")
+    if followed:
+        assert run(archive).refused == 1
+    nothing_restored()
+    change(archive)
+    lines: list[str] = []
+    summary = run(archive, lines.append)
+    rejected = {name, NAME} if change is copied else {name}
+    assert (summary.restored, summary.adopted, summary.failed) == (0, 0, 0)
+    assert {refusal.source for refusal in summary.refusals} == rejected
+    assert any(f"{name}: expected a result that people accept, found one that Ada rejected: a note" in x for x in lines)
+    record = Record.read(record_path(archive.destination / QUARANTINE / name))
+    assert record.source.path == str(archive.source / name)
+    assert [(review.decision, review.by) for review in record.reviews] == [("reject", "Ada")]
+    assert set(files(archive.destination / QUARANTINE)) == {
+        f"{one}{tail}" for one in rejected for tail in ("", ".residual.wav", ".restoration.json")
+    }
+    assert not any(
+        (archive.destination / f"{one}{tail}").exists() for one in rejected for tail in ("", ".residual.wav")
+    )
+    before = stamps(archive.destination)
+    assert run(archive).refused == len(rejected)
+    assert stamps(archive.destination) == before
+    assert len(rows(archive)) == 6 + (change is copied)
+
+
+@pytest.mark.parametrize("wish", [weaker, lambda one: configured(one, retry_refused=True)], ids=["settings", "option"])
+def test_what_is_rejected_comes_back_under_another_name_as_under_its_own(
+    archive: Archive, wish: Callable[[Archive], Archive]
+) -> None:
+    run(archive)
+    decide(archive, "reject")
+    run(archive)
+    moved(archive)
+    assert run(wish(archive)).done == 6
+    assert Record.read(record_path(archive.destination / "b" / "moved.wav")).reviews == ()
+
+
+@pytest.mark.parametrize("changed", [weaker, lambda archive: configured(archive, force=True)])
+@pytest.mark.parametrize("change", [moved, tagged])
+def test_what_is_accepted_is_never_done_again_under_another_name(
+    archive: Archive, changed: Callable[[Archive], Archive], change: Callable[[Archive], None]
+) -> None:
+    archive = configured(archive, residual=True)
+    run(archive)
+    decide(archive, "accept")
+    before = of(archive, NAME)
+    change(archive)
+    name = NAME if change is tagged else "b/moved.wav"
+    other = configured(changed(archive), residual=False)
+    assert (run(other).restored, run(other).unchanged) == (5, 1 if other.config.force else 6)
+    record = Record.read(record_path(archive.destination / name))
+    assert record.review is not None
+    assert record.review.decision == "accept"
+    assert record.config["strength_db"] == archive.config.restore.strength_db
+    if change is moved:
+        assert of(archive, "moved.wav") == {path.replace(NAME, name): digest for path, digest in before.items()}
+        assert not of(archive, NAME)
+
+
+def test_a_refused_result_that_is_accepted_gets_the_place_of_its_source_as_it_is_called_now(
+    archive: Archive, nothing_restored: Callable[[], None]
+) -> None:
+    limits = {"noise_removed_db": Limit(fail=-200.0)}
+    strict = configured(archive, restore=replace(archive.config.restore, quality=QcPlan("strict", limits)))
+    run(strict)
+    content = decide(strict, "accept", quarantined=True).read_bytes()
+    nothing_restored()
+    moved(strict)
+    summary = run(strict)
+    assert (summary.refused, summary.adopted) == (5, 1)
+    assert (strict.destination / "b" / "moved.wav").read_bytes() == content
+    assert not of(strict, NAME)
+    assert run(strict).unchanged == 1
+
+
+@pytest.mark.parametrize("followed", [True, False], ids=["followed", "not yet followed"])
+def test_a_wish_is_followed_under_another_name(
+    archive: Archive, nothing_restored: Callable[[], None], followed: bool
+) -> None:
+    run(archive)
+    result = decide(archive, "redo", strength_db=3.0)
+    if followed:
+        run(archive)
+        wished = result.read_bytes()
+        nothing_restored()
+    moved(archive)
+    summary = run(archive)
+    assert (summary.restored, summary.adopted, summary.failed) == ((0, 1, 0) if followed else (1, 0, 0))
+    result = archive.destination / "b" / "moved.wav"
+    assert not followed or result.read_bytes() == wished
+    record = Record.read(record_path(result))
+    assert record.config["strength_db"] == 3.0
+    assert record.reviews[-1].followed
+    assert not of(archive, NAME)
+    assert run(archive).unchanged == 6
+
+
+def test_of_two_copies_with_decisions_the_later_one_holds_and_neither_outweighs_a_result_of_its_own(
+    archive: Archive,
+) -> None:
+    copied(archive)
+    run(archive)
+    for name, decision, at in (
+        (NAME, "reject", "2026-01-02T03:00:00+00:00"),
+        ("b/moved.wav", "accept", "2026-01-02T02:30:00-05:00"),
+    ):
+        path = record_path(archive.destination / name)
+        review = Review(decision, "Ada", at)  # type: ignore[arg-type]
+        replace(Record.read(path), reviews=(review,)).write(path, force=True)
+    run(archive)
+    shutil.copy(archive.source / NAME, archive.source / "third.wav")
+    assert run(archive).adopted == 1
+    record = Record.read(record_path(archive.destination / "third.wav"))
+    assert [review.decision for review in record.reviews] == ["accept"]
+    summary = run(configured(archive, force=True))
+    assert (summary.done, summary.refused) == (8, 0)
+    assert Record.read(record_path(archive.destination / NAME)).reviews == ()

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import logging
 import threading
 import urllib.request
+from collections.abc import Iterator
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -13,7 +15,7 @@ import pytest
 
 from audiorestore.errors import ConfigError
 from audiorestore.records.ledger import Count, Ledger
-from flows import journal, metrics, morning
+from flows import journal, metrics, morning, webhook
 from flows.outcome import BatchResult, Failure, Summary
 from flows.pulse import Pulse, Watched, followed
 from flows.settings import Archive, BatchConfig
@@ -154,25 +156,58 @@ class Hook(BaseHTTPRequestHandler):
         pass
 
 
-@pytest.mark.parametrize(("status", "lines"), [(200, 0), (500, 1), (None, 1)])
-def test_a_webhook_is_told_and_its_address_is_kept(tmp_path, monkeypatch, status, lines):
+@pytest.fixture
+def hook(monkeypatch: pytest.MonkeyPatch) -> Iterator[HTTPServer]:
+    """A receiver that the environment names, by a secret address."""
     server = HTTPServer(("127.0.0.1", 0), Hook)
-    Hook.got, Hook.status = [], status or 200
-    monkeypatch.setenv(morning.WEBHOOK, f"http://127.0.0.1:{server.server_port}/secret-token")
+    Hook.got, Hook.status = [], 200
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    monkeypatch.setenv(webhook.VARIABLE, f"http://127.0.0.1:{server.server_port}/secret-token")
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.mark.parametrize(("status", "problem"), [(200, ""), (500, "status 500"), (None, "ConnectionRefusedError")])
+def test_a_webhook_is_told_and_its_address_is_kept(hook, caplog, monkeypatch, status, problem):
+    caplog.set_level(logging.DEBUG)
+    Hook.status = status or 200
     if status is None:
-        server.server_close()
-    else:
-        threading.Thread(target=server.handle_request, daemon=True).start()
-    report = morning.Morning("/a", "/b", "Failed", "2026", "1", SUMMARY, ())
+        monkeypatch.setenv(webhook.VARIABLE, f"http://127.0.0.1:{free_port()}/secret-token")
     told: list[str] = []
-    morning.announce(report, tmp_path / "page.html", told.append)
-    assert len(told) == lines
-    assert not any("secret" in line for line in told)
+    webhook.tell("/b", "Failed", SUMMARY, ["report: page.html"], told.append)
+    assert told == ([f"AUDIORESTORE_WEBHOOK: expected an answer, found {problem}"] if problem else [])
+    assert "secret" not in caplog.text
     if status is not None:
-        server.server_close()
         (got,) = Hook.got
         assert (got["state"], got["failed"], got["done"]) == ("Failed", 2, 7)
+        assert str(got["text"]).splitlines()[0] == "/b: Failed"
         assert "7 of 10 files done" in str(got["text"])
+        assert "flow_run" not in got  # there is none
+
+
+@pytest.mark.parametrize("address", ["file:///etc/secret", "secret", "http://[secret"])
+def test_an_address_of_no_use_is_told_without_it(monkeypatch, address):
+    monkeypatch.setenv(webhook.VARIABLE, address)
+    told: list[str] = []
+    webhook.tell("/b", "Failed", None, [], told.append)
+    assert len(told) == 1
+    assert "secret" not in told[0]
+
+
+@pytest.mark.parametrize("counted", [True, False])
+def test_a_webhook_is_told_of_a_run_that_breaks_off(hook, counted):
+    def broken_off() -> None:
+        with webhook.told_if_broken("/b", lambda line: None) as broken:
+            if counted:
+                broken.summary = lambda: SUMMARY
+            raise RuntimeError("no https://ada:secret@host/x")
+
+    with pytest.raises(RuntimeError):
+        broken_off()
+    (got,) = Hook.got
+    assert (got["state"], got.get("failed")) == ("Failed", 2 if counted else None)
+    assert str(got["text"]).endswith("no https://host/x")
 
 
 def test_lines_have_file_and_run(tmp_path, monkeypatch):

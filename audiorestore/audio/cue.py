@@ -27,6 +27,12 @@ class Range(NamedTuple):
     text: str
 
 
+def takes_cues(path: Path) -> bool:
+    """Tell whether a file is a WAV file (RF64 and BW64 are), which alone have cue points."""
+    layout = read_layout(path)
+    return layout is not None and layout.kind == b"WAVE" and layout.byte_order == "<"
+
+
 def add_cues(path: Path, ranges: Sequence[Range]) -> None:
     """Add a cue point with length and text for each range; what points the file has keep their numbers and texts.
 
@@ -35,7 +41,7 @@ def add_cues(path: Path, ranges: Sequence[Range]) -> None:
             point can: behind 2^32 samples.
     """
     layout = read_layout(path)
-    if layout is None or layout.kind != b"WAVE" or layout.byte_order != "<":
+    if layout is None or not takes_cues(path):
         raise OutputError(path, expected="a WAV file for cue points", found="another format")
     if any(item.end > _LARGEST for item in ranges):
         raise OutputError(path, expected="cue points within 2^32 samples", found="a range behind them")

@@ -27,6 +27,7 @@ from audiorestore.errors import OutputError
 PART_SUFFIX = ".part"
 _DIGITS = 8
 _TAIL = 1 + _DIGITS + len(PART_SUFFIX)
+_PART = re.compile(rf"\.(?P<name>.+)\.[0-9a-f]{{{_DIGITS}}}{re.escape(PART_SUFFIX)}", re.DOTALL)
 _MOVE_BYTES = 2**20
 FileNumber = tuple[int, int]  # of the device, and of the file on it
 _NO_HARD_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EMLINK, errno.ENOSYS, errno.EXDEV)
@@ -203,12 +204,12 @@ def _permissions(source: Path) -> int | None:
         return None
 
 
-def parts_of(path: Path) -> list[Path]:
-    """Return the unfinished files of this name: of other processes, dead or alive."""
-    cut = cut_name(path.name, LONGEST_NAME - _TAIL - 1)
-    ours = re.compile(rf"\.{re.escape(cut)}\.[0-9a-f]{{8}}{re.escape(PART_SUFFIX)}")
+def parts_of(*paths: Path) -> list[Path]:
+    """Return the unfinished files of these names, all in one folder: of other processes, dead or alive."""
+    ours = {cut_name(path.name, LONGEST_NAME - _TAIL - 1) for path in paths}
     with contextlib.suppress(OSError):
-        return sorted(part for part in path.parent.iterdir() if ours.fullmatch(part.name))
+        found = ((part, _PART.fullmatch(part.name)) for part in paths[0].parent.iterdir())
+        return sorted(part for part, match in found if match and match["name"] in ours)
     return []
 
 

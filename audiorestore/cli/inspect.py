@@ -67,13 +67,20 @@ def inspect(
             bars.update(task, completed=number, description=printable(item.path.name))
             try:
                 diagnosis = diagnose_path(item.path, scorer)
-                if out is not None:
-                    marks = marks_of_diagnosis(diagnosis, least=least)
-                    export(marks, item.path, (out / item.relative).parent, form or (), force=force)
-                results.append((item.path, diagnosis, ""))
             except AudioRestoreError as error:
                 logger.debug("%s", item.path, exc_info=True)
                 results.append((item.path, None, reason(error, item.path)))
+                continue
+            results.append((item.path, diagnosis, ""))
+            if out is not None:
+                try:
+                    marks = marks_of_diagnosis(diagnosis, least=least)
+                    problems = export(marks, item.path, (out / item.relative).parent, form or (), force=force)
+                except AudioRestoreError as error:
+                    problems = [error]
+                if problems:
+                    unwritten = f"inspected, but not written: {'; '.join(map(str, problems))}"
+                    results[-1] = (item.path, diagnosis, unwritten)
     if as_json:
         print_json({"files": [_plain(*result) for result in results]})
     else:
@@ -114,16 +121,16 @@ def _plain(path: Path, diagnosis: Diagnosis | None, error: str) -> dict[str, Any
 
 
 def _show(results: list[tuple[Path, Diagnosis | None, str]], least: float) -> None:
-    rows = (row for path, diagnosis, error in results for row in _rows(path, diagnosis, error, least))
+    rows = (row for path, diagnosis, _ in results for row in _rows(path, diagnosis, least))
     print_table(COLUMNS, rows, left=("found", "where", "details", "repaired by"))
     for path, diagnosis, error in results:
-        if diagnosis is None:
+        if error:
             print_notes([(str(path), error)])
-        elif diagnosis.unknown:
+        if diagnosis is not None and diagnosis.unknown:
             print_notes([(str(path), f"cannot tell {', '.join(item.kind for item in diagnosis.unknown)}")])
 
 
-def _rows(path: Path, diagnosis: Diagnosis | None, error: str, least: float) -> Iterator[tuple[str, ...]]:
+def _rows(path: Path, diagnosis: Diagnosis | None, least: float) -> Iterator[tuple[str, ...]]:
     from audiorestore.diagnosis.wording import describe, place
 
     name = printable(str(path))

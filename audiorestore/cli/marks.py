@@ -61,29 +61,41 @@ def marks(
     for item in results:
         try:
             found = marks_of_record(Record.read(record_path(item.result)))
-            export(found, item.result, item.result.parent if out is None else out / item.below, forms, force=force)
+            folder = item.result.parent if out is None else out / item.below
+            problems = export(found, item.result, folder, forms, force=force)
         except AudioRestoreError as error:
-            complain(str(error))
-            failed += 1
+            problems = [error]
+        for problem in problems:
+            complain(str(problem))
+        failed += bool(problems)
     if failed:
         raise typer.Exit(ExitCode.FAILED)
 
 
-def export(marks: Marks, sound: Path, folder: Path, forms: Iterable[Form], *, force: bool) -> None:
+def export(marks: Marks, sound: Path, folder: Path, forms: Iterable[Form], *, force: bool) -> list[AudioRestoreError]:
     """Write the places of damage in a sound file into a folder, in each of these forms, and name the files.
 
+    Returns:
+        Why some could not be written: the name is taken, or the format of the sound has no such form.
+
     Raises:
-        InputError: the sound cannot be read. OutputError: a file cannot be written.
+        OutputError: the folder cannot be made.
     """
     from audiorestore.audio.partfile import make_folder, write_text
     from audiorestore.records.marks import labels, plain, table, write_marked
 
     texts = {Form.labels: labels, Form.csv: table, Form.json: plain}
+    problems: list[AudioRestoreError] = []
     make_folder(folder)
     for form in forms:
         path = folder / f"{sound.name}{_TAILS[form]}"
-        if form in texts:
-            write_text(path, texts[form](marks), force=force)
+        try:
+            if form in texts:
+                write_text(path, texts[form](marks), force=force)
+            else:
+                write_marked(marks, sound, path, force=force)
+        except AudioRestoreError as error:
+            problems.append(error)
         else:
-            write_marked(marks, sound, path, force=force)
-        messages().print(printable(str(path)), markup=False, soft_wrap=True)
+            messages().print(printable(str(path)), markup=False, soft_wrap=True)
+    return problems

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
+import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
+from audiorestore.cli.again import start_again, state_before
 from audiorestore.cli.console import (
     bar,
     change,
@@ -32,6 +34,7 @@ from audiorestore.cli.package import BagInfoOption, PackageOption, ProfileOption
 from audiorestore.cli.plan import show_plans
 from audiorestore.config import find_config, from_mapping, load_config, read_yaml, to_mapping
 from audiorestore.errors import AudioRestoreError, ConfigError, InputError, printable
+from audiorestore.silence import HANG_SECONDS, Watch, words
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bars
@@ -118,6 +121,9 @@ def restore(
     profile: ProfileOption = None,
     bag_info: BagInfoOption = None,
     device: DeviceOption = "auto",
+    hang_seconds: Annotated[
+        float, typer.Option(help="Cut a file off of which there is no sign of life for so long.", metavar="SECONDS")
+    ] = HANG_SECONDS,
     force: ForceOption = False,
     quiet: QuietOption = False,
     as_json: JsonOption = False,
@@ -132,6 +138,8 @@ def restore(
     from audiorestore.report.wanted import Wanted
     from audiorestore.restoration.pipeline import Decided
 
+    if not hang_seconds > 0:
+        raise ConfigError(f"hang_seconds: expected more than 0, found {hang_seconds:g}")
     if package is not None and is_url(out):
         raise ConfigError("package: expected a path for --output (audiorestore package takes URLs), found a URL")
     options = {
@@ -155,13 +163,25 @@ def restore(
             near = [(task.name, at_hand(task.job, origin=task.origin, target=None, force=True)) for task in tasks]
             show_plans(settings, near, [(item.source, item.reason) for item in outcomes], as_json=as_json)
             return
+        total = len(tasks) + len(outcomes)
+        before = state_before()
+        if isinstance(before, _Before):
+            tasks, outcomes = before.left(tasks), before.outcomes
         pack = packaging(package, profile, bag_info or [], Path(out), force=force)
         restorer = make_restorer(settings, device=device)
-        total = len(tasks) + len(outcomes)
+        watch = Watch(hang_seconds)
         try:
-            with _display(tasks, quiet=quiet) as display:
+            with _display(tasks, total, quiet=quiet) as display:
                 for task in tasks:
-                    outcome = _restore(task, settings, restorer, display, wanted, force=force)
+
+                    def cut_off(task: _Task = task, display: _Display = display) -> None:
+                        outcome = Outcome(task.name, task.result, reason=words(hang_seconds))
+                        display.finish(outcome, task.size)
+                        display.stop()
+                        start_again(_Before([*outcomes, outcome], Path(here)))
+
+                    with watch.over(cut_off):
+                        outcome = _restore(task, settings, restorer, display, watch.alive, wanted, force=force)
                     outcomes.append(outcome)
                     display.finish(outcome, task.size)
         finally:  # also when interrupted: what is done is done
@@ -212,6 +232,27 @@ class _Task:
         if self.target is None:
             return str(self.job.result)
         return self.target[0].address(self.job.result.relative_to(self.target[1]).as_posix())
+
+
+@dataclass(frozen=True)
+class _Before:
+    """What there was when a file was cut off: how all so far ended, that one last, and the folder of copies."""
+
+    outcomes: list[Outcome]
+    here: Path
+
+    def left(self, tasks: Sequence[_Task]) -> list[_Task]:
+        """Return what is left to do, after nothing half-written is left of the file that was cut off."""
+        from audiorestore.audio.partfile import parts_of
+        from audiorestore.records.record import names_of
+
+        shutil.rmtree(self.here, ignore_errors=True)
+        hung, ended = self.outcomes[-1].source, {outcome.source for outcome in self.outcomes}
+        for job in (task.job for task in tasks if task.name == hung):
+            for place in filter(None, (job.result, job.quarantine)):
+                for part in parts_of(*names_of(place)):
+                    part.unlink(missing_ok=True)
+        return [task for task in tasks if task.name not in ended]
 
 
 def _plan(sources: Sequence[str], out: str, here: Path, *, residual: bool) -> tuple[list[_Task], list[Outcome]]:
@@ -293,6 +334,7 @@ def _restore(
     settings: RestorationConfig,
     restorer: Restorer | None,
     display: _Display,
+    alive: Callable[[], None],
     wanted: Wanted | None,
     *,
     force: bool,
@@ -303,8 +345,14 @@ def _restore(
 
     try:
         with at_hand(task.job, origin=task.origin, target=task.target, force=force) as job:
-            job = replace(job, overwrite_quarantine=force)
-            record = run_job(job, settings, restorer, force=force, progress=display.start(task, job.source))
+            job, show = replace(job, overwrite_quarantine=force), display.start(task, job.source)
+
+            def go_on(done: int, total: int) -> None:
+                alive()
+                if show is not None:
+                    show(done, total)
+
+            record = run_job(job, settings, restorer, force=force, progress=go_on)
             undrawn = "" if wanted is None else _draw(job, record, wanted)
     except Exception as error:
         logger.debug("%s", task.name, exc_info=True)
@@ -426,11 +474,11 @@ def _compact(outcome: Outcome) -> tuple[str | Text, ...]:
 class _Display:
     """Progress over all files: a bar on a terminal, a line a file elsewhere."""
 
-    def __init__(self, tasks: Sequence[_Task], bars: Bars, *, quiet: bool) -> None:
+    def __init__(self, tasks: Sequence[_Task], total: int, bars: Bars, *, quiet: bool) -> None:
         self._bars = bars
         self._lines = not quiet and bars.disable
-        self._count = len(tasks)
-        self._finished = 0
+        self._count = total
+        self._finished = total - len(tasks)
         self._bytes = 0
         self._task: TaskID = bars.add_task("", total=sum(task.size for task in tasks), speed="")
 
@@ -456,14 +504,18 @@ class _Display:
             self._bars.console.print(f"{self._name(outcome.source)}: {printable(status)}", markup=False)
         self._finished += 1
 
+    def stop(self) -> None:
+        """Give the terminal back."""
+        self._bars.stop()
+
     def _name(self, source: str) -> str:
         return f"{self._finished + 1}/{self._count} {printable(source.rpartition('/')[2])}"
 
 
 @contextmanager
-def _display(tasks: Sequence[_Task], *, quiet: bool) -> Iterator[_Display]:
+def _display(tasks: Sequence[_Task], total: int, *, quiet: bool) -> Iterator[_Display]:
     with progress_bars(quiet=quiet) as bars:
-        yield _Display(tasks, bars, quiet=quiet)
+        yield _Display(tasks, total, bars, quiet=quiet)
 
 
 def _size(path: Path) -> int:

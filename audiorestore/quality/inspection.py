@@ -124,8 +124,10 @@ def sample_blocks(source: Source) -> Iterator[FloatArray]:
     """Yield the samples of a source as float64 [C, T], T up to `BLOCK_SAMPLES`."""
     for start in range(0, source.n_samples, BLOCK_SAMPLES):
         samples = source.read(start, min(start + BLOCK_SAMPLES, source.n_samples)).double().numpy()
-        if not np.isfinite(samples).all():
-            raise ValueError(f"samples: expected finite values, found NaN or infinity after sample {start}")
+        bad = ~np.isfinite(samples).all(axis=0)
+        if bad.any():
+            place = start + int(bad.argmax())
+            raise ValueError(f"samples: expected finite values, found NaN or infinity at sample {place}")
         yield samples
 
 

@@ -30,7 +30,7 @@ from typing import Any, Literal, NamedTuple, Self, TypeVar
 from audiorestore.audio.partfile import describe
 from audiorestore.errors import FileError, InputError, OutputError, printable
 from audiorestore.records.lease import Owner
-from audiorestore.records.record import Record, place_below, record_path
+from audiorestore.records.record import Record, names_of, place_below, record_path
 from audiorestore.records.shelf import Folder, Shelf
 
 FOLDER = ".audiorestore"
@@ -167,8 +167,8 @@ UPDATE files SET status = 'pending', again = 1, crashes = 0, error = NULL WHERE 
     AND (:pattern IS NULL OR CAST(source AS TEXT) GLOB :pattern)
 """
 _LIKE = """
-SELECT * FROM files WHERE audio_seconds = ? AND audio_sha256 = ? AND status IN ('done', 'refused') AND model = ?
-    AND parameters = ? AND source != ? ORDER BY status, source LIMIT 16
+SELECT * FROM files WHERE audio_seconds = ? AND audio_sha256 = ? AND status IN ('done', 'refused') AND source != ?
+    ORDER BY model = ? AND parameters = ? DESC, status, source LIMIT 16
 """
 _PENDING = """
 SELECT crashes, source, size FROM files WHERE status = 'pending' AND run >= ? AND (crashes, source) > (?, ?)
@@ -321,6 +321,9 @@ class Done:
         )
 
 
+_UNREAD, _NOTHING = (0, 0), (-1, -1)  # states that no record has
+
+
 class Noted(NamedTuple):
     """What a record says of people's decisions, and by which state (size and version) of the record.
 
@@ -340,6 +343,11 @@ class Noted(NamedTuple):
         if latest is None:
             return cls(state, "", None)
         return cls(state, "redone" if latest.followed else latest.decision, latest.strength_db)
+
+    @property
+    def nothing(self) -> bool:
+        """Whether a plan has found nothing under any name of the file's result."""
+        return self.state == _NOTHING
 
 
 @dataclass(frozen=True)
@@ -583,8 +591,8 @@ class Ledger:
         return self._connection.execute(statement, (audio_seconds,)).fetchone() is not None
 
     def same_sound(self, row: Row, audio_seconds: float, audio_sha256: str) -> list[Row]:
-        """Return other sources with these samples that are done, or refused, by the recipe of a row (at most 16)."""
-        return list(self._select(_LIKE, audio_seconds, audio_sha256, row.model, row.parameters, _stored(row.source)))
+        """Return other sources with these samples that are done, or refused (at most 16), those of its recipe first."""
+        return list(self._select(_LIKE, audio_seconds, audio_sha256, _stored(row.source), row.model, row.parameters))
 
     def forget(self, row: Row) -> None:
         """Drop the row of a source that is no more, unless it has become another meanwhile."""
@@ -627,6 +635,16 @@ class Ledger:
         """Note that the names of result, residual and record are free or hold files of ours: they may be replaced."""
         with self._transaction() as connection:
             connection.execute("UPDATE files SET owned = 1 WHERE source = ?", (_stored(source),))
+
+    def wish(self, source: str, owner: Owner, wanted: Recipe, strength_db: float) -> None:
+        """Note that a file in work is restored with another strength than the plan has entered.
+
+        Both are noted, as the next plan is to find them together, should this attempt fail.
+        """
+        with self._transaction() as connection:
+            values = (wanted.model, wanted.parameters, _stored(source), str(owner))
+            connection.execute("UPDATE files SET model = ?, parameters = ? WHERE source = ? AND owner = ?", values)
+            connection.execute(_NOTE, _stored_note(source, Noted(_UNREAD, "redone", strength_db)))
 
     def renew(self, owner: Owner, *, lease_seconds: float) -> None:
         """Prolong the leases of everything that a process has in work."""
@@ -839,6 +857,8 @@ class _Plan:
             self.stale.append(row)
         crashes = row.crashes + died if row is not None and again else 0
         given_up = crashes >= self._max_crashes
+        if self._shelf.listed:
+            self._note_nothing(item)
         self._counts["given_up" if given_up else "pending"] += 1
         self.entered.append(
             {
@@ -858,6 +878,15 @@ class _Plan:
                 "seen_owner": row.owner if row is not None else None,
             }
         )
+
+    def _note_nothing(self, item: Found) -> None:
+        """Note whether there is nothing that whoever does the file would have to look for, a journey each."""
+        places = [place_below(item.output, left_out=left_out) for left_out in (False, True)]
+        nothing = all(self._shelf.state(name) is None for place in places for name in names_of(place)[:3])
+        noted = self._noted(item.source)
+        if nothing != (noted is not None and noted.nothing):
+            decided = noted or Noted(_UNREAD, "", None)
+            self.notes.append((item.source, decided._replace(state=_NOTHING if nothing else _UNREAD)))
 
     def clear(self) -> None:
         """Forget what has been entered by now; the counts stay."""

@@ -13,7 +13,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from audiorestore.audio.cue import Range, add_cues
+from audiorestore.audio.cue import Range, add_cues, takes_cues
+from audiorestore.audio.files import FileSource
 from audiorestore.audio.partfile import PartFile, describe
 from audiorestore.damage.damage_map import Damage
 from audiorestore.diagnosis import wording
@@ -152,6 +153,10 @@ def write_marked(marks: Marks, sound: Path, path: Path, *, force: bool = False) 
     """
     if not sound.is_file():
         raise InputError(sound, expected="a sound file to copy", found="nothing")
+    if not takes_cues(sound):  # nothing is copied then
+        with FileSource.open(sound) as source:
+            found = f"a file in the format {source.info.container}"
+        raise OutputError(path, expected="a WAV file for cue points", found=found)
     with PartFile(path, force=force, source=sound) as part:
         try:
             shutil.copyfile(sound, part.part)

@@ -282,6 +282,11 @@ def page_path(result: P) -> P:
     return result.with_name(result.name + PAGE_SUFFIX)
 
 
+def names_of(result: P) -> tuple[P, ...]:
+    """Return the names of a result and of all that may stand beside it."""
+    return (result, *(name_of(result) for name_of in (residual_path, record_path, picture_path, page_path)))
+
+
 def quarantine_path(result: Path, folder: Path) -> Path:
     """Return where a result below ``folder`` goes if its quality is refused: the same place below ``quarantine``."""
     return folder / QUARANTINE / result.relative_to(folder)

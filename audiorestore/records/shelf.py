@@ -19,6 +19,10 @@ from audiorestore.records.record import Record, record_path, sha256_of
 class Shelf(Protocol):
     """What a batch has to know of the results that are there, and what it may do to them besides writing."""
 
+    @property
+    def listed(self) -> bool:
+        """Whether it answers from a list, and so for nothing; where each answer is a journey, few are asked for."""
+
     def state(self, name: Path) -> tuple[int, int] | None:
         """Return size and version (of a folder: the time) of what has this name; None if nothing has."""
 
@@ -58,6 +62,8 @@ class Shelf(Protocol):
 
 class Folder:
     """Results in a folder of this machine."""
+
+    listed = False
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -129,11 +135,11 @@ class Distant:
 
     def __init__(self, remote: Remote, *, listed: bool = False) -> None:
         self._remote = remote
-        self._listed = listed
+        self.listed = listed
 
     def state(self, name: Path) -> tuple[int, int] | None:
         """See `Shelf`."""
-        found = self._files.get(name.as_posix()) if self._listed else self._remote.file(name.as_posix())
+        found = self._files.get(name.as_posix()) if self.listed else self._remote.file(name.as_posix())
         return None if found is None else (found.size, found.version)
 
     def sha256(self, name: Path) -> str:

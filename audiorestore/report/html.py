@@ -42,10 +42,12 @@ def render(template: str, **values: Any) -> str:
 
 
 def write_html(path: Path, text: str, *, force: bool) -> None:
-    """Write a page whole or not at all; one of ours that is there is replaced."""
+    """Write a page whole or not at all; one of ours that is there is replaced, unless it is this very page."""
     # A record may hold halves of characters, which no page can.
-    whole = text.encode("utf-8", "backslashreplace").decode("utf-8")
-    write_text(path, whole, force=force or _is_ours(path))
+    content = text.encode("utf-8", "backslashreplace")
+    if _is_ours(path) and path.read_bytes() == content:
+        return
+    write_text(path, content.decode("utf-8"), force=force or _is_ours(path))
 
 
 def _is_ours(path: Path) -> bool:
