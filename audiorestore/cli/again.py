@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import json
 import os
-import pickle
 import sys
 import tempfile
 from pathlib import Path
@@ -13,10 +13,14 @@ STATE = "AUDIORESTORE_GOES_ON"
 
 
 def start_again(state: Any) -> NoReturn:
-    """Start this very command anew, in the same process; all threads end, whatever holds them."""
+    """Start this very command anew, in the same process; all threads end, whatever holds them.
+
+    Args:
+        state: what it is to know of the first part of its work, as data that JSON can hold.
+    """
     descriptor, name = tempfile.mkstemp(prefix="audiorestore-")
-    with os.fdopen(descriptor, "wb") as file:
-        pickle.dump(state, file)
+    with os.fdopen(descriptor, "w", encoding="ascii") as file:
+        json.dump(state, file)
     sys.stdout.flush()
     sys.stderr.flush()
     os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], {**os.environ, STATE: name})
@@ -27,6 +31,6 @@ def state_before() -> Any:
     name = os.environ.pop(STATE, None)
     if name is None:
         return None
-    content = Path(name).read_bytes()
+    content = Path(name).read_text(encoding="ascii")
     Path(name).unlink()
-    return pickle.loads(content)
+    return json.loads(content)

@@ -73,6 +73,14 @@ class Outcome:
     reason: str = ""
     undrawn: str = ""
 
+    @classmethod
+    def from_data(cls, values: dict[str, Any]) -> Outcome:
+        """Return what `to_mapping` made of one."""
+        from audiorestore.records.record import Record
+
+        record = values["record"]
+        return cls(**{**values, "record": record and from_mapping(Record, record, where=values["source"])})
+
     @property
     def refused(self) -> bool:
         """Whether the quality plan refused the result."""
@@ -165,8 +173,10 @@ def restore(
             return
         total = len(tasks) + len(outcomes)
         before = state_before()
-        if isinstance(before, _Before):
-            tasks, outcomes = before.left(tasks), before.outcomes
+        if before is not None:
+            outcomes = [Outcome.from_data(values) for values in before["outcomes"]]
+            shutil.rmtree(before["here"], ignore_errors=True)  # the copies
+            tasks = _left(tasks, outcomes)
         pack = packaging(package, profile, bag_info or [], Path(out), force=force)
         restorer = make_restorer(settings, device=device)
         watch = Watch(hang_seconds)
@@ -178,7 +188,7 @@ def restore(
                         outcome = Outcome(task.name, task.result, reason=words(hang_seconds))
                         display.finish(outcome, task.size)
                         display.stop()
-                        start_again(_Before([*outcomes, outcome], Path(here)))
+                        start_again({"outcomes": [to_mapping(item) for item in (*outcomes, outcome)], "here": here})
 
                     with watch.over(cut_off):
                         outcome = _restore(task, settings, restorer, display, watch.alive, wanted, force=force)
@@ -234,25 +244,17 @@ class _Task:
         return self.target[0].address(self.job.result.relative_to(self.target[1]).as_posix())
 
 
-@dataclass(frozen=True)
-class _Before:
-    """What there was when a file was cut off: how all so far ended, that one last, and the folder of copies."""
+def _left(tasks: Sequence[_Task], outcomes: Sequence[Outcome]) -> list[_Task]:
+    """Return what is left to do after the last file was cut off; nothing half-written is left of that one."""
+    from audiorestore.audio.partfile import parts_of
+    from audiorestore.records.record import names_of
 
-    outcomes: list[Outcome]
-    here: Path
-
-    def left(self, tasks: Sequence[_Task]) -> list[_Task]:
-        """Return what is left to do, after nothing half-written is left of the file that was cut off."""
-        from audiorestore.audio.partfile import parts_of
-        from audiorestore.records.record import names_of
-
-        shutil.rmtree(self.here, ignore_errors=True)
-        hung, ended = self.outcomes[-1].source, {outcome.source for outcome in self.outcomes}
-        for job in (task.job for task in tasks if task.name == hung):
-            for place in filter(None, (job.result, job.quarantine)):
-                for part in parts_of(*names_of(place)):
-                    part.unlink(missing_ok=True)
-        return [task for task in tasks if task.name not in ended]
+    hung, ended = outcomes[-1].source, {outcome.source for outcome in outcomes}
+    for job in (task.job for task in tasks if task.name == hung):
+        for place in filter(None, (job.result, job.quarantine)):
+            for part in parts_of(*names_of(place)):
+                part.unlink(missing_ok=True)
+    return [task for task in tasks if task.name not in ended]
 
 
 def _plan(sources: Sequence[str], out: str, here: Path, *, residual: bool) -> tuple[list[_Task], list[Outcome]]:
