@@ -70,7 +70,7 @@ def test_a_file_that_hangs_or_kills_costs_itself(
     (tmp_path / "site" / "sitecustomize.py").write_text(TROUBLE)
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path / "site"), str(Path.cwd())]))
     monkeypatch.setenv("TROUBLE_MARK", str(tmp_path / "mark"))
-    archive = replace(archive, config=replace(archive.config, hang_seconds=20.0))
+    archive = replace(archive, config=replace(archive.config, hang_seconds=10.0))
     good = [f"{number}.wav" for number in range(4)]
     names = ["0.wav", "hangs.wav", "1.wav", "kills.wav", "2.wav", "once.wav", "3.wav"]
     fill(archive, names)
@@ -85,7 +85,7 @@ def test_a_file_that_hangs_or_kills_costs_itself(
     with Ledger(tmp_path / "results") as ledger:
         rows = {row.source: row for row in ledger.rows()}
     assert {name for name, row in rows.items() if row.status == "done"} == {*good, "once.wav"}
-    assert "found no sign of life for 20 s; cut off" in (rows["hangs.wav"].error or "")
+    assert "found no sign of life for 10 s; cut off" in (rows["hangs.wav"].error or "")
     assert "found its process dead twice (signal 9 (SIGKILL))" in (rows["kills.wav"].error or "")
     assert any("once.wav: the process died in it (signal 11 (SIGSEGV)); tried again alone" in line for line in lines)
     assert [path.name for path in (tmp_path / "results").glob(".*.part")] == []

@@ -144,34 +144,35 @@ def test_an_archive_goes_in_shards_and_a_single_recording_gets_through_between_t
 
 
 def test_a_webhook_gets_one_message_of_each_run_that_failed_or_partly_did(tmp_path: Path, site: Site) -> None:
+    source, results = tmp_path / "source", tmp_path / "results"
     for name in ("a.wav", "b.wav"):
-        sound(tmp_path / "source" / name, seed=1)
-    (tmp_path / "source" / "broken.wav").write_bytes(b"no sound")
+        sound(source / name, seed=1)
+    (source / "broken.wav").write_bytes(b"no sound")
     settings = tmp_path / "batch.yaml"
-    plain = {"restore": {"denoise": False}, "device": "cpu"}
-
-    def submitted(source: Path, destination: str, **options: object) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-        settings.write_text(yaml.safe_dump({**plain, **options}))
-        site.posted.clear()
-        places = [str(source), str(tmp_path / destination), "--config", str(settings)]
-        command = [sys.executable, "-m", "flows.submit", *places, "--deployment", "single", "--wait", "--json"]
-        done = subprocess.run(command, env=site.environment, capture_output=True, text=True, timeout=600)
-        return json.loads(done.stdout), list(site.posted)
-
-    for destination, allowed, state in (("1", 0.5, "Completed with failures"), ("2", 0.0, "Failed")):
-        answer, (message,) = submitted(tmp_path / "source", destination, allowed_failures=allowed)
-        assert answer["state"] == message["state"] == state
-        assert (message["found"], message["done"], message["failed"]) == (3, 2, 1)
-        lines = message["text"].splitlines()
-        assert lines[0] == f"{tmp_path / destination}: {state}"
-        assert lines[1] == f"flow run {tmp_path / 'source'} ({message['flow_run']})"
-        assert lines[2].startswith("2 of 3 files done: ")
-        assert message["path"] == f"/{TOKEN}"
+    settings.write_text(yaml.safe_dump({"restore": {"denoise": False}, "device": "cpu", "allowed_failures": 0.5}))
+    submit = ["-m", "flows.submit", str(source), str(results), "--config", str(settings), "--deployment", "single"]
     site.posted.clear()
-    gone = [f"{name}={json.dumps(str(tmp_path / name))}" for name in ("source", "destination")]
-    (tmp_path / "source").rename(tmp_path / "elsewhere")
-    words = ["deployment", "run", "restore-archive/single", "--param", gone[0], "--param", gone[1], "--watch"]
-    subprocess.run([sys.executable, "-m", "prefect", *words], env=site.environment, capture_output=True, timeout=600)
+    done = subprocess.run(
+        [sys.executable, *submit, "--wait", "--json"],
+        env=site.environment,
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    answer, (message,) = json.loads(done.stdout), site.posted
+    assert answer["state"] == message["state"] == "Completed with failures"
+    assert (message["found"], message["done"], message["failed"]) == (3, 2, 1)
+    assert (message["flow_run"], message["path"]) == (answer["id"], f"/{TOKEN}")
+    lines = message["text"].splitlines()
+    assert lines[:2] == [f"{results}: Completed with failures", f"flow run {source} ({answer['id']})"]
+    assert lines[2].startswith("2 of 3 files done: ")
+
+    site.posted.clear()
+    source.rename(tmp_path / "elsewhere")
+    places = [f"{name}={json.dumps(str(place))}" for name, place in (("source", source), ("destination", results))]
+    words = [word for place in places for word in ("--param", place)]
+    command = [sys.executable, "-m", "prefect", "deployment", "run", "restore-archive/single", *words, "--watch"]
+    subprocess.run(command, env=site.environment, capture_output=True, timeout=600)
     (message,) = site.posted
     assert (message["state"], "found" in message) == ("Failed", False)
     assert message["text"].endswith("expected a folder or a file, found nothing")

@@ -27,6 +27,7 @@ from audiorestore.restoration.restorer import ChunkConfig, Precision
 from tests.conftest import noise, tone, unsealed
 
 RATE = 16_000
+SECONDS = 0.6  # longer than a chunk
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +43,7 @@ def settings(model: Path, *, precision: Precision = "float32", overflow: Overflo
 
 
 def recording(path: Path, subtype: str = "PCM_24", level: float = 0.3) -> Path:
-    sound = tone(1.3, rate=RATE, level=level) + noise(2, round(1.3 * RATE), level=0.01)
+    sound = tone(SECONDS, rate=RATE, level=level) + noise(2, round(SECONDS * RATE), level=0.01)
     soundfile.write(path, sound.clamp(-0.35, 0.35).T.numpy(), RATE, subtype)
     return path
 
@@ -101,6 +102,11 @@ def test_what_the_processor_chose_is_in_the_record(tmp_path: Path, model: Path) 
     path = restore(tmp_path, model, precision="bfloat16")
     edit(path, lambda values: values["config"]["chunks"].update(precision="auto"))
     assert replay(path).same
+
+
+def test_what_is_replayed_has_something_of_everything(record: Path) -> None:
+    applied = {stage.name for stage in Record.read(record).stages if stage.applied}
+    assert {"declip", "denoise"} <= applied
 
 
 def test_the_command_says_so_and_leaves_nothing(record: Path) -> None:

@@ -105,7 +105,7 @@ def test_a_folder_gets_an_index_with_a_link_to_every_page(tmp_path: Path, restor
 
 
 def test_a_long_recording_keeps_to_the_size(tmp_path: Path, restorer: Restorer) -> None:
-    result = restored(tmp_path, restorer, seconds=25)
+    result = restored(tmp_path, restorer, seconds=16)
     sizes = {}
     for size in (2, 40):
         assert run(result, "--size", size).exit_code == ExitCode.OK
@@ -161,7 +161,7 @@ def test_restore_writes_pages_beside_its_results(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(browser.CHROMIUM is None, reason="there is no Chromium here")
 def test_in_a_browser_it_plays_and_switches_at_the_same_place(tmp_path: Path, restorer: Restorer) -> None:
-    result = restored(tmp_path, restorer, seconds=20)
+    result = restored(tmp_path, restorer, seconds=10)
     assert run(result).exit_code == ExitCode.OK
     with browser.opened(page_path(result), tmp_path / "profile") as page:
         page.evaluate("{ globalThis.player = audiorestore.player; document.getElementById('play').click() }")
@@ -189,7 +189,7 @@ def test_in_a_browser_it_plays_and_switches_at_the_same_place(tmp_path: Path, re
 
 @pytest.mark.skipif(browser.CHROMIUM is None, reason="there is no Chromium here")
 def test_in_a_browser_both_versions_are_as_loud_and_keys_do_all(tmp_path: Path, restorer: Restorer) -> None:
-    result = restored(tmp_path, restorer, seconds=20)
+    result = restored(tmp_path, restorer, seconds=10)
     path = record_path(result)
     record = Record.read(path)
     measures = {**record.measures, "after": {**record.measures["after"]}}
@@ -218,9 +218,9 @@ def test_in_a_browser_both_versions_are_as_loud_and_keys_do_all(tmp_path: Path, 
         press("n")
         page.wait("player.playing && player.window !== null")
         assert page.evaluate("document.querySelectorAll('.window[aria-current=true]').length") == 1
-        assert page.evaluate("audiorestore.view.end - audiorestore.view.start") < 20
+        assert page.evaluate("audiorestore.view.end - audiorestore.view.start") < 10
         press("0")
-        assert page.evaluate("audiorestore.view.end - audiorestore.view.start") == pytest.approx(20)
+        assert page.evaluate("audiorestore.view.end - audiorestore.view.start") == pytest.approx(10)
         assert page.problems == []
 
 

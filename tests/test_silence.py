@@ -16,9 +16,9 @@ def test_who_is_silent_is_cut_off_once() -> None:
 
 def test_who_gives_signs_of_life_or_has_ended_is_not() -> None:
     cut: list[float] = []
-    watch = Watch(2.0)
+    watch = Watch(1.0)
     with watch.over(lambda: cut.append(time.monotonic())):
-        until = time.monotonic() + 2.2
+        until = time.monotonic() + 1.2
         while time.monotonic() < until:
             watch.alive()
             time.sleep(0.01)
