@@ -21,12 +21,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
 import soundfile
 
+from audiorestore.audio.naming import RECORD_SUFFIX
+from audiorestore.audio.partfile import FileNumber, file_number
 from audiorestore.errors import AudioRestoreError
 from audiorestore.records.record import Record, record_path, sha256_of
 from audiorestore.records.verify import find, verify
@@ -78,8 +80,10 @@ def campaign(folder: Path, options: argparse.Namespace, environment: dict[str, s
     status = start(disturbed).wait()
     problems += compared(expected, disturbed) + ([f"exit status {status}"] if status else [])
     again = stamps(disturbed)
-    if start(disturbed).wait() or stamps(disturbed) != again:
-        problems.append("a last run had something to do")
+    status = start(disturbed).wait()
+    touched = sorted(name for name, stamp in stamps(disturbed).items() if again.get(name) != stamp)
+    if status or touched or stamps(disturbed).keys() != again.keys():
+        problems.append(f"a last run had something to do: exit status {status}, {', '.join(touched) or 'no new files'}")
     print(f"{kills} kills in {rounds} rounds, {len(expected)} sounds the same as undisturbed, {len(problems)} problems")
     print("\n".join(problems))
     return 1 if problems else 0
@@ -106,12 +110,18 @@ def timed(start: Callable[[Path], subprocess.Popen[bytes]], destination: Path) -
 
 def wait_for_work(process: subprocess.Popen[bytes], destination: Path) -> None:
     """Wait until a run has something in work or has ended: the rest of its time it starts Python and Prefect."""
-    before = {path.name for path in destination.rglob("*")} if destination.is_dir() else set()
+    before = set(unfinished(destination))  # what a killed run has left, which may have the same names
     while process.poll() is None:
-        names = {path.name for path in destination.rglob("*")} if destination.is_dir() else set()
-        if any(name.endswith(".part") for name in names - before):
+        if set(unfinished(destination)) - before:
             return
         time.sleep(0.005)
+
+
+def unfinished(destination: Path) -> Iterator[FileNumber]:
+    """Yield the numbers of the unfinished files."""
+    for path in destination.rglob("*.part"):
+        with suppress(FileNotFoundError):
+            yield file_number(path)
 
 
 def survey(destination: Path, expected: dict[str, str]) -> tuple[int, list[str], int]:
@@ -121,7 +131,7 @@ def survey(destination: Path, expected: dict[str, str]) -> tuple[int, list[str],
         place = path.relative_to(destination).as_posix()
         if place in expected and sha256_of(path) != expected[place]:
             wrong.append(f"{place}: half-written, or other bytes")
-        if path.name.endswith(".restoration.json"):
+        if path.name.endswith(RECORD_SUFFIX):
             try:
                 Record.read(path)
                 whole += 1
@@ -148,7 +158,8 @@ def hashes(folder: Path) -> dict[str, str]:
 
 
 def stamps(folder: Path) -> dict[str, int]:
-    made = (path for path in folder.rglob("*") if path.suffix in (".wav", ".flac", ".json"))
+    """Return when each result, residual and record was written; every run leaves a report of its own."""
+    made = (path for path in folder.rglob("*") if path.name.endswith((".wav", ".flac", RECORD_SUFFIX)))
     return {str(path): path.stat().st_mtime_ns for path in made}
 
 
