@@ -434,7 +434,7 @@ def test_a_signal_just_after_a_file_has_its_name_leaves_nothing(
 ) -> None:
     """Result, residual and record are brought to the disk one after the other; each time, the last step is stopped."""
     source, synced = wav(tmp_path / "a.wav", recording()), []
-    sync = partfile._sync
+    sync = partfile.sync
 
     def stop(path: Path) -> None:
         sync(path)
@@ -443,7 +443,7 @@ def test_a_signal_just_after_a_file_has_its_name_leaves_nothing(
             if len(synced) == nth:
                 raise SystemExit(143)
 
-    monkeypatch.setattr(partfile, "_sync", stop)
+    monkeypatch.setattr(partfile, "sync", stop)
     with pytest.raises(SystemExit):
         run_job(Job(source, tmp_path / "b.wav", tmp_path / "r.wav"), CONFIG, restorer)
     assert [path.name for path in tmp_path.iterdir()] == ["a.wav"]
