@@ -45,6 +45,7 @@ from audiorestore.records.record import (
 from audiorestore.records.review import Review
 from audiorestore.records.shelf import Folder
 from audiorestore.restoration.advice import Advice, advise
+from audiorestore.restoration.memory import given_back
 from audiorestore.restoration.pipeline import (
     Plan,
     Progress,
@@ -129,6 +130,7 @@ def run_job(
     clock, started = time.monotonic(), datetime.now(UTC).isoformat(timespec="seconds")
     # Measuring goes on beside the rest of the work; sources may be shared between threads.
     with (
+        given_back(),
         _no_leftovers() as made,
         FileSource.open(job.source) as source,
         ThreadPoolExecutor(thread_name_prefix="measure") as looks,

@@ -100,6 +100,11 @@ def devices_of(names: str) -> tuple[str, ...]:
     return tuple(found)
 
 
+KERNELS = 128
+"""How many convolutions, each made for one shape, oneDNN keeps. By default it is 1024, and every length of a recording
+brings new ones."""
+
+
 class Restorer:
     """A network on a device, ready for work: a pure function of spans. Make one a process and share it.
 
@@ -117,6 +122,7 @@ class Restorer:
         config: ChunkConfig | None = None,
         packed: bool | None = None,
     ) -> None:
+        os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", str(KERNELS))  # read at the first convolution
         self.checkpoint = checkpoint
         self.config = config or ChunkConfig()
         self.device = choose_device(device)
