@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+
+from audiorestore.aside import aside
 
 HANG_SECONDS = 3600.0
 """How long a file may be silent. Analysis, page and transfer of a long recording are silent for minutes."""
@@ -30,23 +32,15 @@ class Watch:
         """Give a sign of life."""
         self._heard = time.monotonic()
 
-    @contextmanager
-    def over(self, cut_off: Callable[[], None]) -> Iterator[None]:
+    def over(self, cut_off: Callable[[], None]) -> AbstractContextManager[None]:
         """Look from another thread while the block is at work; ``cut_off`` is called there, once, if it is silent."""
         self.alive()
-        ended = threading.Event()
 
-        def look() -> None:
+        def look(ended: threading.Event) -> None:
             while (left := self._heard + self._seconds - time.monotonic()) > 0:
                 if ended.wait(left):
                     return
             if not ended.is_set():
                 cut_off()
 
-        thread = threading.Thread(target=look, name="silence", daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            ended.set()
-            thread.join()
+        return aside(look, name="silence")

@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from audiorestore.aside import aside
 from audiorestore.records.ledger import Count, Ledger, Status
-from flows.aside import aside
 
 # Long files end minutes apart.
 _SPEED_OVER_SECONDS = 600.0

@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from audiorestore.aside import aside
 from audiorestore.audio.naming import INDEX, RESIDUAL_SUFFIX
 from audiorestore.audio.outputs import OutputTable
 from audiorestore.audio.partfile import describe
@@ -28,7 +29,6 @@ from audiorestore.records.lease import Owner
 from audiorestore.records.ledger import FOLDER, Found, Row, Status
 from audiorestore.records.record import page_path, place_below
 from audiorestore.restoration.restorer import devices_of
-from flows.aside import aside
 from flows.desk import ledger_of, shelf_of
 from flows.one_file import Report, Worker, model_hash, recipe_of_batch, remove_parts
 from flows.outcome import BatchResult, Failure, Plan, Summary

@@ -12,8 +12,8 @@ ROOT = Path(__file__).resolve().parents[1]
 
 # Lowest first. A room imports from the rows above it in this list, and from itself.
 ROWS: tuple[tuple[str, ...], ...] = (
-    ("audiorestore", "audiorestore.errors", "audiorestore.silence"),
-    ("audiorestore.config",),
+    ("audiorestore", "audiorestore.aside", "audiorestore.errors"),
+    ("audiorestore.config", "audiorestore.silence"),
     ("audiorestore.audio", "audiorestore.spectral"),
     ("audiorestore.damage", "audiorestore.models", "audiorestore.quality"),
     ("audiorestore.diagnosis",),

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from audiorestore.audio.riff import Chunk, padded, put_chunk, read_layout
+from audiorestore.audio.riff import Chunk, Layout, padded, put_chunk, read_layout
 from audiorestore.errors import OutputError
 
 _POINT = struct.Struct("<II4sIII")  # number, place in a play list, chunk, start of chunk and block, sample
@@ -29,7 +29,10 @@ class Range(NamedTuple):
 
 def takes_cues(path: Path) -> bool:
     """Tell whether a file is a WAV file (RF64 and BW64 are), which alone have cue points."""
-    layout = read_layout(path)
+    return _takes_cues(read_layout(path))
+
+
+def _takes_cues(layout: Layout | None) -> bool:
     return layout is not None and layout.kind == b"WAVE" and layout.byte_order == "<"
 
 
@@ -41,7 +44,7 @@ def add_cues(path: Path, ranges: Sequence[Range]) -> None:
             point can: behind 2^32 samples.
     """
     layout = read_layout(path)
-    if layout is None or not takes_cues(path):
+    if layout is None or not _takes_cues(layout):
         raise OutputError(path, expected="a WAV file for cue points", found="another format")
     if any(item.end > _LARGEST for item in ranges):
         raise OutputError(path, expected="cue points within 2^32 samples", found="a range behind them")
