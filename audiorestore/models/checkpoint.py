@@ -22,25 +22,28 @@ from audiorestore.config import from_mapping, to_mapping
 from audiorestore.errors import CheckpointError, ConfigError
 from audiorestore.models.base import Denoiser
 from audiorestore.models.convolutional import ConvolutionalConfig, ConvolutionalDenoiser
+from audiorestore.models.impulses import ImpulseDetector, ImpulsesConfig
 from audiorestore.models.recurrent import RecurrentConfig, RecurrentDenoiser
 from audiorestore.models.unet import UNetConfig, UNetDenoiser
 
 DEFAULT_MODEL = "recurrent"
 
-NetworkConfig = RecurrentConfig | UNetConfig | ConvolutionalConfig
+NetworkConfig = RecurrentConfig | UNetConfig | ConvolutionalConfig | ImpulsesConfig
+Network = Denoiser | ImpulseDetector
 
 _KINDS: Mapping[str, tuple[type[Any], type[Any]]] = {
     "recurrent": (RecurrentConfig, RecurrentDenoiser),
     "unet": (UNetConfig, UNetDenoiser),
     "convolutional": (ConvolutionalConfig, ConvolutionalDenoiser),
+    "impulses": (ImpulsesConfig, ImpulseDetector),
 }
 
 
-def build(config: NetworkConfig) -> Denoiser:
+def build(config: NetworkConfig) -> Network:
     """Return an untrained network of the configured shape."""
     for shape, network in _KINDS.values():
         if isinstance(config, shape):
-            built: Denoiser = network(config)
+            built: Network = network(config)
             return built
     raise TypeError(f"expected a network configuration, found {type(config).__name__}")
 
@@ -88,7 +91,33 @@ class Checkpoint:
     details: Mapping[str, Any] = field(default_factory=dict)
 
     def network(self) -> Denoiser:
-        """Return the network with these weights, ready for use (evaluation mode)."""
+        """Return the network with these weights, ready for use (evaluation mode).
+
+        Raises:
+            CheckpointError: the weights do not fit, or it is no network that restores sound.
+        """
+        network = self.loaded()
+        if not isinstance(network, Denoiser):
+            raise CheckpointError(f"{self.name}: expected a network that restores sound, found one of {network.kind}")
+        return network
+
+    def detector(self) -> ImpulseDetector:
+        """Return the detector of clicks and crackle with these weights, ready for use (evaluation mode).
+
+        Raises:
+            CheckpointError: the weights do not fit, or it is no such detector.
+        """
+        network = self.loaded()
+        if not isinstance(network, ImpulseDetector):
+            raise CheckpointError(f"{self.name}: expected a detector of impulses, found a network of {network.kind}")
+        return network
+
+    def loaded(self) -> Network:
+        """Return the network with these weights, of whatever kind, ready for use (evaluation mode).
+
+        Raises:
+            CheckpointError: the weights do not fit.
+        """
         network = build(self.config)
         try:
             network.load_state_dict(dict(self.weights))

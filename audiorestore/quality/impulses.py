@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scipy import fft
 
 from audiorestore.quality.framing import FloatArray, FrameCutter, Series
+from audiorestore.spectral.prediction import autocorrelation, predictor
 
 IntArray = NDArray[np.int64]
 
@@ -67,7 +68,7 @@ class ClickMeter:
         self._correlations = correlations[:, -2 * NEIGHBOUR_FRAMES :]
         if frames.shape[1] > 2 * NEIGHBOUR_FRAMES:
             together = sliding_window_view(correlations, 2 * NEIGHBOUR_FRAMES + 1, axis=1).mean(axis=-1)
-            residual = _residual(frames[:, NEIGHBOUR_FRAMES:-NEIGHBOUR_FRAMES], _predictor(together))
+            residual = _residual(frames[:, NEIGHBOUR_FRAMES:-NEIGHBOUR_FRAMES], predictor(together))
             self._feel(residual)
             self._judge(residual)
 
@@ -197,31 +198,17 @@ def _autocorrelation(spectra: FloatArray) -> FloatArray:
     """Return the first lags of the autocorrelation of frames, 1 at lag 0, from one-sided power spectra."""
     two_sided = spectra.copy()
     two_sided[..., [0, -1]] *= 2
-    correlation = fft.irfft(two_sided, axis=2)[..., : PREDICTION_ORDER + 1]
+    correlation = autocorrelation(two_sided, PREDICTION_ORDER)
     return np.asarray(correlation / np.maximum(correlation[..., :1], 1e-30))
 
 
-def _residual(frames: FloatArray, predictor: FloatArray) -> FloatArray:
+def _residual(frames: FloatArray, filters: FloatArray) -> FloatArray:
     """Return what prediction leaves of the middle halves of frames, joined to [C, n_frames * length / 2].
 
     Frames half overlapped have middle halves that tile the stream. Whitening by a product of spectra is a
     circular convolution, wrong only in the first samples of a frame, which are not in its middle.
     """
     length = frames.shape[2]
-    spec = fft.rfft(frames, axis=2) * fft.rfft(predictor, length, axis=2)
+    spec = fft.rfft(frames, axis=2) * fft.rfft(filters, length, axis=2)
     middle: FloatArray = fft.irfft(spec, axis=2)[..., length // 4 : length // 4 * 3]
     return middle.reshape(len(frames), -1)
-
-
-def _predictor(autocorrelation: FloatArray) -> FloatArray:
-    """Return prediction-error filters [..., order + 1] by the recursion of Levinson and Durbin."""
-    # A noise floor 90 dB down keeps the recursion well conditioned, and makes silence give the identity.
-    error = autocorrelation[..., 0] + 1e-9
-    coefficients = np.zeros_like(autocorrelation)
-    coefficients[..., 0] = 1
-    for order in range(1, autocorrelation.shape[-1]):
-        correlation = (coefficients[..., :order] * autocorrelation[..., order:0:-1]).sum(-1)
-        reflection = (-correlation / error)[..., None]
-        coefficients[..., 1 : order + 1] += reflection * coefficients[..., order - 1 :: -1][..., :order]
-        error = error * (1 - reflection[..., 0] ** 2)
-    return coefficients

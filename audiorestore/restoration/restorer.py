@@ -153,7 +153,7 @@ class Restorer:
         multiple that is whole on both sides.
         """
         ratio = native_ratio(sample_rate, self.checkpoint.sample_rate)
-        hop = self.checkpoint.config.stft.hop_length
+        hop = self._network.stft.config.hop_length
         unit = hop * ratio.denominator // math.gcd(hop, ratio.numerator)
         return max(round(seconds * sample_rate / unit), 1 if seconds else 0) * unit
 

@@ -1,0 +1,177 @@
+"""Clicks and crackle: short stretches of samples whose sound is lost, filled with what the sound around them predicts.
+
+Where they are is found elsewhere (`restoration.impulses`); here their samples are dropped and estimated anew, all those
+of a neighbourhood together, so that an autoregressive model of the sound leaves the least of it unforeseen. All other
+samples stay bit for bit. Source: Janssen, Veldhuis and Vries, "Adaptive interpolation of discrete-time signals that can
+be modeled as autoregressive processes", IEEE Trans. ASSP 34(2), 1986; Godsill and Rayner, "Digital Audio Restoration",
+1998, ch. 5.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import fft
+from scipy.linalg import solveh_banded
+from torch import Tensor
+
+from audiorestore.audio.signal import Source, StageSource, read_padded
+from audiorestore.damage.windows import WindowCache
+from audiorestore.spectral.prediction import autocorrelation, predictor
+from audiorestore.spectral.runs import Mask, Runs, mask_of
+
+Samples = NDArray[np.float64]
+
+FRAME_SECONDS = 0.02
+"""Sound changes little in it: each has a model of its own, made from itself and a frame on either side."""
+PATCH_SECONDS = 1.0  # filled at a time
+CONTEXT_FRAMES = 4  # beyond which nothing has a say in what is filled
+ORDER = 32
+ORDER_RATE = 50_000
+"""Up to this rate the order is 32, and above it as many times more: a model reaches as far back in time."""
+ROUNDS = 2  # models are made again once the lost samples are known about
+
+
+@dataclass(frozen=True)
+class ClickPlan:
+    """Where impulses are.
+
+    Args:
+        runs: for each channel its runs of lost samples [start, end) in order of time, int64 [n, 2].
+        detector: name and SHA-256 of the network that found them.
+    """
+
+    runs: tuple[Runs, ...]
+    detector: tuple[str, str]
+
+    @property
+    def count(self) -> int:
+        """How many runs there are in all channels."""
+        return sum(len(runs) for runs in self.runs)
+
+    def within(self, channel: int, start: int, stop: int) -> Runs:
+        """Return the runs of a channel that touch samples [start, stop)."""
+        runs = self.runs[channel]
+        return runs[np.searchsorted(runs[:, 1], start, "right") : np.searchsorted(runs[:, 0], stop, "left")]
+
+    def summary(self) -> dict[str, Any]:
+        """Return what a record says of them; the places of hundreds a second would be longer than the sound."""
+        name, sha256 = self.detector
+        return {
+            "detector": {"name": name, "sha256": sha256},
+            "runs": [len(runs) for runs in self.runs],
+            "samples": [int((runs[:, 1] - runs[:, 0]).sum()) for runs in self.runs],
+        }
+
+
+class Declicked(StageSource):
+    """A `Source` whose lost samples are filled in; all others are bit-equal."""
+
+    def __init__(self, source: Source, plan: ClickPlan) -> None:
+        if len(plan.runs) != source.channels:
+            raise ValueError(f"plan: expected runs of {source.channels} channels, found {len(plan.runs)}")
+        super().__init__(source)
+        self._plan = plan
+        self._frame = frame_length(source.sample_rate)
+        self._patch = round(PATCH_SECONDS / FRAME_SECONDS) * self._frame
+        # One patch of all channels; a chunk of the network and its context are some twenty.
+        self._patches: WindowCache[Tensor | None] = WindowCache(self._filled, size=64)
+
+    def read(self, start: int, stop: int) -> Tensor:
+        """Return samples [C, stop - start]; the same whatever else is read."""
+        samples = self._source.read(start, stop)
+        numbers = range(start // self._patch, -(-stop // self._patch))
+        patches = [(number * self._patch, patch) for number in numbers if (patch := self._patches[number]) is not None]
+        if not patches:
+            return samples
+        samples = samples.clone()
+        for first, patch in patches:
+            left, right = max(start, first), min(stop, first + patch.shape[1])
+            samples[:, left - start : right - start] = patch[:, left - first : right - first]
+        return samples
+
+    def _filled(self, number: int) -> Tensor | None:
+        """Return one patch [C, T], or None if nothing is lost in it."""
+        first = number * self._patch
+        last = min(first + self._patch, self.n_samples)
+        if not any(len(self._plan.within(channel, first, last)) for channel in range(self.channels)):
+            return None
+        around = CONTEXT_FRAMES * self._frame
+        samples = read_padded(self._source, first - around, last + around).clone()
+        for channel in range(self.channels):
+            runs = self._plan.within(channel, first - around, last + around) - (first - around)
+            if len(runs):
+                row = samples[channel].numpy().astype(np.float64)
+                filled = fill(row, np.clip(runs, 0, len(row)), sample_rate=self.sample_rate)
+                lost = torch.from_numpy(mask_of(runs, len(row)))
+                samples[channel] = torch.where(lost, torch.from_numpy(filled).float(), samples[channel])
+        return samples[:, around : around + last - first]
+
+
+def frame_length(sample_rate: int) -> int:
+    """Return the samples of a frame."""
+    return max(round(FRAME_SECONDS * sample_rate), 1)
+
+
+def fill(samples: Samples, runs: Runs, *, sample_rate: int) -> Samples:
+    """Return samples [T] with runs of them estimated from all others.
+
+    Args:
+        runs: in order of time, not touching each other, [n, 2]. Where nothing else is known there is silence.
+    """
+    lost = mask_of(runs, len(samples))
+    known = np.flatnonzero(~lost)
+    if not len(runs) or not len(known):
+        return np.where(lost, 0.0, samples)
+    filled = samples.copy()
+    filled[lost] = np.interp(np.flatnonzero(lost), known, samples[known])
+    length = frame_length(sample_rate)
+    order = min(ORDER * max(round(sample_rate / ORDER_RATE), 1), length)
+    frames, first = np.unique(runs[:, 0] // length, return_index=True)
+    groups = np.split(runs, first[1:])
+    for _ in range(ROUNDS):
+        better = filled.copy()
+        for model, group in zip(_models(filled, frames, length, order), groups, strict=True):
+            _fill_group(filled, lost, group, model, better)
+        filled = better
+    return filled
+
+
+def _models(samples: Samples, frames: Runs, length: int, order: int) -> Samples:
+    """Return a predictor [order + 1] for each of some frames."""
+    width = 3 * length
+    padded = np.pad(samples, (length, width))
+    windows = np.stack([padded[frame * length : frame * length + width] for frame in frames])
+    transform = fft.next_fast_len(width + order + 1, real=True)
+    transform += transform % 2
+    spectra = fft.rfft(windows * np.hanning(width + 2)[1:-1], transform, axis=1)
+    return predictor(autocorrelation(np.square(np.abs(spectra)), order))
+
+
+def _fill_group(samples: Samples, lost: Mask, group: Runs, model: Samples, better: Samples) -> None:
+    """Estimate the runs of one frame, with its model, and write them to ``better``.
+
+    What is lost nearby is estimated with them. The sum of squares of what the model cannot foresee is least where
+    ``B x = -(B k)``, rows of lost samples alone: B the banded matrix of the model's own autocorrelation, k the known
+    samples.
+    """
+    order = len(model) - 1
+    first, last = max(int(group[0, 0]) - order, 0), min(int(group[-1, 1]) + order, len(samples))
+    left, right = max(first - order, 0), min(last + order, len(samples))
+    here = np.flatnonzero(lost[first:last]) + first
+    known = samples[left:right].copy()
+    known[here - left] = 0.0
+    band = np.correlate(model, model, "full")[order:]
+    pull = np.convolve(known, np.concatenate([band[:0:-1], band]))[order : order + len(known)]
+    matrix = np.zeros((min(order, len(here) - 1) + 1, len(here)))
+    matrix[0] = band[0] * (1 + 1e-9)
+    for step in range(1, len(matrix)):
+        distance = here[step:] - here[:-step]
+        matrix[step, : len(distance)] = np.where(distance <= order, band[np.minimum(distance, order)], 0.0)
+    estimate = solveh_banded(matrix, -pull[here - left], lower=True, check_finite=False)
+    mine = (here >= group[0, 0]) & (here < group[-1, 1])
+    better[here[mine]] = estimate[mine]
