@@ -26,7 +26,7 @@ from audiorestore.config import from_mapping, to_mapping
 from audiorestore.damage.damage_map import count_changed, map_damage
 from audiorestore.diagnosis.diagnose import diagnose_file
 from audiorestore.errors import AudioRestoreError, InputError, OutputError
-from audiorestore.models.checkpoint import load_checkpoint
+from audiorestore.models.checkpoint import Checkpoint, load_checkpoint
 from audiorestore.quality.comparison import ComparisonMeter, compare
 from audiorestore.quality.gates import judge
 from audiorestore.quality.inspection import inspect
@@ -37,6 +37,7 @@ from audiorestore.records.record import (
     Record,
     Stage,
     file_state,
+    joined_hashes,
     machine,
     record_path,
     residual_path,
@@ -45,8 +46,10 @@ from audiorestore.records.record import (
 from audiorestore.records.review import Review
 from audiorestore.records.shelf import Folder
 from audiorestore.restoration.advice import Advice, advise
+from audiorestore.restoration.crackle import crackle_finder
 from audiorestore.restoration.memory import given_back
 from audiorestore.restoration.pipeline import (
+    CPU,
     Plan,
     Progress,
     RestorationConfig,
@@ -101,6 +104,26 @@ def make_restorer(config: RestorationConfig, *, device: str = "auto") -> Restore
     return Restorer(load_checkpoint(config.model), device=device, config=config.chunks)
 
 
+def network_hashes(config: RestorationConfig) -> str:
+    """Return the hashes of the networks that a configuration may use, as `Record.networks` tells them.
+
+    Raises:
+        CheckpointError: no such model.
+    """
+    denoiser = load_checkpoint(config.model).sha256 if config.uses_network else ""
+    detector = _detector(config).sha256 if config.uses_detector else ""
+    return joined_hashes(denoiser, detector)
+
+
+def _at_hand(config: RestorationConfig, restorer: Restorer | None) -> str:
+    """Return what `network_hashes` does, of a network that is loaded."""
+    return joined_hashes(_model(restorer).get("sha256", ""), _detector(config).sha256 if config.uses_detector else "")
+
+
+def _detector(config: RestorationConfig) -> Checkpoint:
+    return crackle_finder(config.detector, CPU).checkpoint
+
+
 def run_job(
     job: Job,
     config: RestorationConfig,
@@ -147,7 +170,7 @@ def run_job(
         if advice is not None:
             config = advice.config
             restorer = restorer if config.uses_network else None
-        plan = analyse(source, config)
+        plan = analyse(source, config, device=restorer.device if restorer else CPU)
         mapped = looks.submit(map_damage, source, clipping=plan.clipping, hum=plan.hum, gaps=plan.gaps)
         finished = None
         if restorer is None or source.info.seconds < resumable_seconds:
@@ -172,8 +195,8 @@ def run_job(
             result=_addressed(job, after, place.result),
             residual=None if rest is None or place.residual is None else _addressed(job, rest, place.residual),
             config=to_mapping(asked),
-            advice={} if advice is None else _advised(advice, offered),
-            stages=_stages(plan, replace(config, strength_db=written.strength_db), restorer),
+            advice={} if advice is None else _advised(advice, asked, offered),
+            stages=_stages(plan, asked, replace(config, strength_db=written.strength_db), restorer),
             model=_model(restorer),
             machine=_machine(restorer),
             measures={"before": asdict(inspected.result()), "after": asdict(found), "change": to_mapping(change)},
@@ -204,10 +227,10 @@ def _advice(source: FileSource, config: RestorationConfig) -> Advice | None:
     return advise(diagnose_file(source), config) if config.auto else None
 
 
-def _advised(advice: Advice, offered: Restorer | None) -> dict[str, Any]:
-    """Return what a record says of an advice, and of the network that might have been used."""
+def _advised(advice: Advice, asked: RestorationConfig, offered: Restorer | None) -> dict[str, Any]:
+    """Return what a record says of an advice, and of the networks that might have been used."""
     steps = [asdict(step) for step in advice.steps]
-    return {"steps": steps, "left": list(advice.left), "network": _model(offered).get("sha256", "")}
+    return {"steps": steps, "left": list(advice.left), "network": _at_hand(asked, offered)}
 
 
 @contextmanager
@@ -217,7 +240,7 @@ def _resumed(job: Job, source: FileState, config: RestorationConfig, restorer: R
         "source": source.sha256,
         "sound": source.sound,
         "config": to_mapping(config),
-        "model": _model(restorer),
+        "networks": _at_hand(config, restorer),
         "machine": _machine(restorer),
     }
     with KeptChunks(resume_path(job.result), key) as finished:
@@ -438,7 +461,7 @@ def _restore(
         careful = replace(config, strength_db=strength)
         stage = restored(source, plan, careful, restorer, finished)
         try:
-            history = _history(_stages(plan, careful, restorer), careful)
+            history = _history(_stages(plan, careful, careful, restorer), careful)
             written = _write(job, source, stage, restorer, careful, history, force=force, progress=progress)
         except _TooMuchError:
             continue
@@ -621,12 +644,18 @@ def _undo_killed(job: Job) -> None:
                 part.unlink()
 
 
-def _stages(plan: Plan, config: RestorationConfig, restorer: Restorer | None) -> tuple[Stage, ...]:
+def _stages(
+    plan: Plan, asked: RestorationConfig, config: RestorationConfig, restorer: Restorer | None
+) -> tuple[Stage, ...]:
     on = config.strength_db > 0
+    crackle = {"detector": _named(_detector(asked))} if asked.uses_detector else {}
+    if plan.crackle is not None:
+        crackle |= plan.crackle.summary()
     measured = {"level": plan.level, "offsets": list(plan.offsets)}
     return (
         Stage("degap", on and plan.gaps is not None and bool(plan.gaps.gaps), plan.gaps.summary() if plan.gaps else {}),
         Stage("declip", on and plan.clipping is not None, to_mapping(plan.clipping) if plan.clipping else {}),
+        Stage("decrackle", on and plan.crackle is not None, crackle),
         Stage("dehum", on and plan.hum is not None, to_mapping(plan.hum) if plan.hum else {}),
         Stage("denoise", on and restorer is not None and plan.level > 0, measured if restorer else {}),
         Stage("limit", on, {"strength_db": config.strength_db}),
@@ -638,6 +667,7 @@ def _history(stages: tuple[Stage, ...], config: RestorationConfig) -> str:
     names = {
         "degap": "dropouts mended",
         "declip": "declipped",
+        "decrackle": "crackle filled in",
         "dehum": "hum removed",
         "denoise": f"denoised by {Path(config.model).name}",
     }
@@ -649,7 +679,10 @@ def _history(stages: tuple[Stage, ...], config: RestorationConfig) -> str:
 def _model(restorer: Restorer | None) -> dict[str, Any]:
     if restorer is None:
         return {}
-    checkpoint = restorer.checkpoint
+    return _named(restorer.checkpoint)
+
+
+def _named(checkpoint: Checkpoint) -> dict[str, Any]:
     return {"name": checkpoint.name, "sha256": checkpoint.sha256, "step": checkpoint.step}
 
 

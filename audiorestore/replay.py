@@ -102,6 +102,7 @@ def replay(
         raise ReplayError(_line(output, f"a name that ends in {Path(name).suffix}, as the result's did", output.suffix))
     config = _config(record, path, model)
     restorer = _restorer(record, config, device)
+    _check_detector(record, config)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="audiorestore-")))
         result = output or folder / name
@@ -158,8 +159,8 @@ def _same_sound(state: FileState, path: Path) -> bool:
 
 def _config(record: Record, path: Path, model: str | None) -> RestorationConfig:
     """Return the recorded settings, with what ``auto`` came to then."""
-    # A record that does not speak of dropouts was made before they were mended.
-    settings = {"degap": False, **record.config}
+    # A record that does not speak of dropouts, or of crackle, was made before they were mended.
+    settings = {"degap": False, "decrackle": False, **record.config}
     if isinstance(chunks := settings.get("chunks"), dict):  # older ones count the chunks that are worked on at once
         settings["chunks"] = {name: value for name, value in chunks.items() if name != "batch"}
     config = from_mapping(RestorationConfig, settings, where=f"{printable(str(path))}: config")
@@ -180,6 +181,18 @@ def _restorer(record: Record, config: RestorationConfig, device: str) -> Restore
         expected = f"a checkpoint with sha256 {record.model['sha256']} (--model says where it is now)"
         raise ReplayError(_line(config.model, expected, checkpoint.sha256))
     return Restorer(checkpoint, device=device, config=config.chunks)
+
+
+def _check_detector(record: Record, config: RestorationConfig) -> None:
+    """Make sure that crackle is looked for by the same network again.
+
+    Raises:
+        ReplayError: it is another one. CheckpointError: there is none.
+    """
+    if record.detector:
+        found = load_checkpoint(config.detector).sha256
+        if found != record.detector["sha256"]:
+            raise ReplayError(_line(config.detector, f"a detector with sha256 {record.detector['sha256']}", found))
 
 
 def _compare(record: Record, again: Record) -> list[Compared]:

@@ -14,8 +14,7 @@ from audiorestore.audio.transient import is_transient
 from audiorestore.audio.urls import words_of
 from audiorestore.config import to_mapping
 from audiorestore.errors import AudioRestoreError, printable
-from audiorestore.jobs import Job, make_restorer, reuse, run_job
-from audiorestore.models.checkpoint import load_checkpoint
+from audiorestore.jobs import Job, make_restorer, network_hashes, reuse, run_job
 from audiorestore.records.lease import Owner
 from audiorestore.records.ledger import Done, Ledger, Noted, Recipe, Row, recipe, recipe_of
 from audiorestore.records.record import (
@@ -54,12 +53,12 @@ def loaded_restorer(config: RestorationConfig, device: str) -> Restorer | None:
 
 @lru_cache(maxsize=1)
 def model_hash(config: RestorationConfig) -> str:
-    """Return the hash of the network, or nothing if there is none to be run.
+    """Return the hashes of the networks, or nothing if there is none to be run.
 
     Raises:
         CheckpointError: no such model.
     """
-    return load_checkpoint(config.model).sha256 if config.uses_network else ""
+    return network_hashes(config)
 
 
 def recipe_of_batch(archive: Archive, strength_db: float | None = None) -> Recipe:
@@ -67,7 +66,7 @@ def recipe_of_batch(archive: Archive, strength_db: float | None = None) -> Recip
     config = _at(archive, strength_db)
     # The network is the same at any strength, and is looked at once.
     network = replace(config, strength_db=archive.config.restore.strength_db or 1.0)
-    model = model_hash(network) if config.uses_network else ""
+    model = model_hash(network) if config.strength_db > 0 else ""
     return recipe(to_mapping(config), model=model, residual=archive.config.residual)
 
 

@@ -42,7 +42,7 @@ def test_only_what_was_found_is_repaired_in_the_order_of_the_pipeline() -> None:
         ("limit", True),
     ]
     assert advice.config.denoise
-    assert "clear clicks (5, 3 a minute), confidence 90%" in advice.steps[3].why
+    assert "clear clicks (5, 3 a minute), confidence 90%" in advice.steps[4].why
 
 
 def test_a_doubt_is_no_reason() -> None:
@@ -63,7 +63,7 @@ def test_what_a_person_set_stays() -> None:
     found = diagnosis(("hiss", 0.9, 0.1))
     kept = advise(found, RestorationConfig(strength_db=30, denoise=False, auto=True, fixed=("strength_db", "denoise")))
     assert (kept.config.strength_db, kept.config.denoise) == (30, False)
-    assert "switched off, though found: slight hiss" in kept.steps[3].why
+    assert "switched off, though found: slight hiss" in kept.steps[4].why
     assert advise(diagnosis(), RestorationConfig(auto=True, fixed=("denoise",))).config.denoise
 
 

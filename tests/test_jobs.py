@@ -81,7 +81,7 @@ def test_the_record_says_what_is_there(tmp_path: Path, restorer: Restorer) -> No
         assert Path(state.path).stat().st_size == state.size
     assert record.result.sound == record.source.sound
     assert record.model["name"] == "tiny"
-    assert [stage.name for stage in record.stages] == ["degap", "declip", "dehum", "denoise", "limit"]
+    assert [stage.name for stage in record.stages] == ["degap", "declip", "decrackle", "dehum", "denoise", "limit"]
     assert Record.read(record_path(tmp_path / "b.wav")) == record
     assert record.measures["before"]["seconds"] == pytest.approx(1.3)
     assert json.loads(record_path(tmp_path / "b.wav").read_text())["role"] == "derivative, restored"

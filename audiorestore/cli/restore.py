@@ -107,6 +107,7 @@ def restore(
     model: Annotated[str | None, typer.Option(help="Shipped model, or checkpoint folder.", metavar="NAME")] = None,
     degap: Annotated[bool | None, typer.Option(help="Mend dropouts.", show_default=False)] = None,
     declip: Annotated[bool | None, typer.Option(help="Rebuild clipped peaks.", show_default=False)] = None,
+    decrackle: Annotated[bool | None, typer.Option(help="Fill in what crackle took.", show_default=False)] = None,
     dehum: Annotated[bool | None, typer.Option(help="Remove mains hum.", show_default=False)] = None,
     denoise: Annotated[bool | None, typer.Option(help="Run the network.", show_default=False)] = None,
     overflow: Annotated[
@@ -155,6 +156,7 @@ def restore(
         "model": model,
         "degap": degap,
         "declip": declip,
+        "decrackle": decrackle,
         "dehum": dehum,
         "denoise": denoise,
         "overflow": overflow,

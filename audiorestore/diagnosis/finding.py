@@ -34,7 +34,7 @@ Kind = Literal[
     "noise reduction",
     "anomaly",
 ]
-Repair = Literal["degap", "declip", "dehum", "denoise"]
+Repair = Literal["degap", "declip", "decrackle", "dehum", "denoise"]
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
 REPAIRS: tuple[Repair, ...] = get_args(Repair)
@@ -43,7 +43,7 @@ _REPAIRED_BY: Mapping[str, Repair] = {
     "dropout": "degap",
     "hum": "dehum",
     "clicks": "denoise",
-    "crackle": "denoise",
+    "crackle": "decrackle",
     "hiss": "denoise",
     "unsteady noise": "denoise",
     "rumble": "denoise",

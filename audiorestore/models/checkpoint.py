@@ -110,7 +110,7 @@ class Checkpoint:
         network = self.loaded()
         if not isinstance(network, ImpulseDetector):
             raise CheckpointError(f"{self.name}: expected a detector of impulses, found a network of {network.kind}")
-        return network
+        return network.fold()
 
     def loaded(self) -> Network:
         """Return the network with these weights, of whatever kind, ready for use (evaluation mode).

@@ -13,13 +13,15 @@ number first.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from itertools import pairwise
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy import fft
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from audiorestore.spectral.dsp import resample
 from audiorestore.spectral.prediction import autocorrelation, predictor
@@ -32,7 +34,12 @@ FRAME_SECONDS = 0.03  # at least; frames are powers of two
 QUIETEST = 1e-6
 """Prediction errors under -120 dBFS are measured in units of that."""
 
-FloatArray = NDArray[np.float64]
+PIECE = 65_536
+"""Samples that the network is run on at once: what fits into the processor's cache."""
+REACH = 1_024
+"""Samples on either side of a piece; further away none has a say."""
+
+FloatArray = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -88,6 +95,16 @@ class ImpulseDetector(nn.Module):
         logits: Tensor = self.out(fine + _spread(middle))
         return _spread(logits)[:, 0]
 
+    def fold(self) -> ImpulseDetector:
+        """Take the norms into the convolutions before them, which is faster; the network can learn no more then."""
+        self.eval()
+        for part in self.modules():
+            if isinstance(part, nn.Sequential):
+                for place, (layer, after) in enumerate(pairwise(list(part))):
+                    if isinstance(layer, nn.Conv1d) and isinstance(after, nn.BatchNorm1d):
+                        part[place], part[place + 1] = fuse_conv_bn_eval(layer, after), nn.Identity()
+        return self
+
     def find(self, samples: Tensor, sample_rate: int) -> Mask:
         """Return which samples [T] are lost to impulses: runs of possible ones with a certain one among them."""
         probability = self.probabilities(samples, sample_rate)
@@ -102,11 +119,16 @@ class ImpulseDetector(nn.Module):
         """Return for each sample [T] the probability that it is lost, [T], at the sound's own rate."""
         times = max(-(-sample_rate // HIGHEST_RATE), 1)
         lower = resample(samples, source_rate=times, target_rate=1)
-        shown = torch.from_numpy(views(lower.numpy().astype(np.float64), sample_rate // times))
-        padded = nn.functional.pad(shown, (0, -shown.shape[1] % self.stride))
+        shown = torch.from_numpy(views(lower.numpy(), sample_rate // times))
+        length = shown.shape[1]
+        shown = nn.functional.pad(shown, (REACH, REACH + -length % PIECE))
         device = next(self.parameters()).device
-        found = torch.sigmoid(self(padded[None].to(device))[0].float()).cpu()[: shown.shape[1]]
-        return np.asarray(found.repeat_interleave(times)[: len(samples)].numpy())
+        pieces = [
+            torch.sigmoid(self(shown[None, :, start : start + PIECE + 2 * REACH].to(device))[0, REACH:-REACH])
+            for start in range(0, length, PIECE)
+        ]
+        found = torch.cat(pieces)[:length].repeat_interleave(times)[: len(samples)]
+        return np.asarray(found.cpu().numpy())
 
 
 class _Block(nn.Module):
@@ -139,7 +161,7 @@ def frame_of(sample_rate: int) -> int:
     return int(2 ** np.ceil(np.log2(max(FRAME_SECONDS * sample_rate, 256))))
 
 
-def views(samples: FloatArray, sample_rate: int) -> NDArray[np.float32]:
+def views(samples: FloatArray, sample_rate: int) -> FloatArray:
     """Return what the network sees of samples [T]: [4, T].
 
     The error of prediction from the samples before, from those after, from both sides, and the sound itself; each over
@@ -152,26 +174,27 @@ def views(samples: FloatArray, sample_rate: int) -> NDArray[np.float32]:
     n_frames = max(-(-n_samples // hop), 1)
     padded = np.pad(samples, (quarter, n_frames * hop - n_samples + quarter + hop))
     frames = np.lib.stride_tricks.sliding_window_view(padded, length)[::hop][:n_frames]
-    power = np.square(np.abs(fft.rfft(frames * np.hanning(length + 1)[:-1], axis=1)))
+    window = np.hanning(length + 1)[:-1].astype(np.float32)
+    power = np.square(np.abs(fft.rfft(frames * window, axis=1)), dtype=np.float64)
     correlation = _with_neighbours(autocorrelation(power, ORDER)).sum(axis=0)
     spectra = fft.rfft(frames, axis=1)
-    filters = fft.rfft(predictor(correlation), length, axis=1)
+    filters = fft.rfft(predictor(correlation).astype(np.float32), length, axis=1)
     shown = [spectra * filters, spectra * filters.conj(), spectra * np.square(np.abs(filters))]
     # A product of spectra is a circular convolution: wrong within 32 samples of a frame's ends, of which none are used.
     rows = [fft.irfft(row, axis=1)[:, quarter:-quarter] for row in shown] + [frames[:, quarter:-quarter]]
     return np.stack([_measured(row, n_samples) for row in rows])
 
 
-def _measured(row: FloatArray, n_samples: int) -> NDArray[np.float32]:
+def _measured(row: FloatArray, n_samples: int) -> FloatArray:
     """Return one view [n_samples] of what is in the middles of frames, [n_frames, hop]."""
     usual = np.median(np.abs(row), axis=1) / 0.6745  # the deviation, if it is Gaussian
     usual = np.maximum(np.median(_with_neighbours(usual[:, None]), axis=0)[:, 0], QUIETEST)
     hop = row.shape[1]
-    scale = np.interp(np.arange(row.size), (np.arange(len(row)) + 0.5) * hop, usual)
-    return np.arcsinh(row.ravel() / scale)[:n_samples].astype(np.float32)
+    scale = np.interp(np.arange(row.size), (np.arange(len(row)) + 0.5) * hop, usual).astype(np.float32)
+    return np.asarray(np.arcsinh(row.ravel() / scale)[:n_samples])
 
 
-def _with_neighbours(rows: FloatArray) -> FloatArray:
+def _with_neighbours(rows: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
     """Return rows [N, ...] beside the ones before and after each, [3, N, ...]; the first and last stand twice."""
     padded = np.concatenate([rows[:1], rows, rows[-1:]])
     return np.stack([padded[:-2], padded[1:-1], padded[2:]])

@@ -388,23 +388,25 @@ def count_rows(counts: Mapping[Status, Count]) -> list[tuple[str, ...]]:
 def recipe(config: Mapping[str, Any], *, model: str, residual: bool) -> Recipe:
     """Return the recipe of a configuration.
 
-    Left out is what does not change a sample: the model's name (its hash is there) and the size of batches.
+    Left out is what does not change a sample: the networks' names (their hashes are there) and the size of batches.
 
     Args:
         config: `RestorationConfig` as plain data, the way a record holds it.
-        model: SHA-256 of the weights, empty without a network.
+        model: hashes of the networks (`Record.networks`).
         residual: whether what was removed is written too.
     """
     chunks = {name: value for name, value in config["chunks"].items() if name != "batch_seconds"}
-    settings = {**{name: value for name, value in config.items() if name != "model"}, "chunks": chunks}
+    settings = {
+        **{name: value for name, value in config.items() if name not in ("model", "detector")},
+        "chunks": chunks,
+    }
     text = json.dumps({"settings": settings, "residual": residual}, sort_keys=True, separators=(",", ":"))
     return Recipe(model, hashlib.sha256(text.encode("ascii")).hexdigest())
 
 
 def recipe_of(record: Record) -> Recipe:
     """Return the recipe that a result was made with."""
-    model = record.model.get("sha256") or record.advice.get("network", "")
-    return recipe(record.config, model=model, residual=record.residual is not None)
+    return recipe(record.config, model=record.networks, residual=record.residual is not None)
 
 
 class Ledger:

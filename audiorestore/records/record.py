@@ -83,7 +83,7 @@ class Record:
         role: a result is always a derivative, never a preservation master.
         config: settings of the run. stages: what they came to on this file.
         advice: where the settings followed an inspection: ``steps``, each stage with what it was to do and why, and
-            ``left``, what was found and no stage repairs; ``network``, the SHA-256 of the checkpoint at hand.
+            ``left``, what was found and no stage repairs; ``network``, the hashes of the networks at hand (`networks`).
         model: name, sha256 and step of the checkpoint; empty if no network was used.
         machine: see `machine`.
         measures: ``before``, ``after`` and ``change`` (see ``quality/inspection.py``).
@@ -126,6 +126,17 @@ class Record:
     def refused(self) -> bool:
         """Whether the quality plan refused the result."""
         return self.quality.get("outcome") == "fail"
+
+    @property
+    def detector(self) -> dict[str, Any]:
+        """Name, sha256 and step of the network that looked for crackle; empty if none did."""
+        return next((stage.parameters["detector"] for stage in self.stages if "detector" in stage.parameters), {})
+
+    @property
+    def networks(self) -> str:
+        """Hashes of the networks that were at hand when it was made, see `joined_hashes`."""
+        used = joined_hashes(self.model.get("sha256", ""), self.detector.get("sha256", ""))
+        return self.advice.get("network") or used
 
     @property
     def left_out(self) -> bool:
@@ -300,6 +311,11 @@ def place_below(name: str, *, left_out: bool) -> Path:
 def schema_path() -> Path:
     """Return where the JSON Schema of a record stands."""
     return Path(__file__).parent / "schema" / "restoration-2.json"
+
+
+def joined_hashes(denoiser: str, detector: str) -> str:
+    """Return the hashes of a denoising network and of one that finds crackle as one text; each may be missing."""
+    return "+".join(name for name in (denoiser, detector) if name)
 
 
 def sha256_of(path: Path) -> str:

@@ -61,6 +61,7 @@ FINDINGS: Mapping[str, tuple[str, str]] = {
 STAGES: Mapping[str, tuple[str, str]] = {
     "degap": ("Dropouts", "gaps filled from both sides, or raised to the level beside them"),
     "declip": ("Clipping", "peaks cut off at a wall, rebuilt"),
+    "decrackle": ("Crackle", "the few samples of each impulse filled in from those around it"),
     "dehum": ("Hum", "mains hum and its harmonics taken out"),
     "denoise": ("Denoising network", "hiss, crackle and clicks taken out by the model below"),
     "limit": ("Limit of strength", "the most by which anything was reduced"),

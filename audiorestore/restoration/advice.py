@@ -19,6 +19,7 @@ LEAST_CONFIDENCE = 0.5
 TASKS: dict[Repair, str] = {
     "degap": "mend dropouts",
     "declip": "rebuild clipped peaks",
+    "decrackle": "fill in what crackle took",
     "dehum": "subtract hum",
     "denoise": "run the network",
 }
@@ -73,7 +74,7 @@ def advise(diagnosis: Diagnosis, config: RestorationConfig) -> Advice:
     for stage in REPAIRS:
         # What a formula finds it can repair; what only a network can repair must be sure.
         known = sure if stage == "denoise" else diagnosis.findings
-        reasons = [finding for finding in known if finding.repaired_by == stage]
+        reasons = [finding for finding in known if stage in _repairs(finding)]
         wanted = bool(getattr(config, stage))
         # The formulas look for their damage themselves and do nothing without it; the network runs wherever it is on.
         done = wanted and (bool(reasons) or (stage == "denoise" and (not auto or stage in fixed)))
@@ -92,10 +93,16 @@ def advise(diagnosis: Diagnosis, config: RestorationConfig) -> Advice:
         strength_db=strength,
         degap=chosen["degap"],
         declip=chosen["declip"],
+        decrackle=chosen["decrackle"],
         dehum=chosen["dehum"],
         denoise=chosen["denoise"],
     )
     return Advice(settings, tuple(steps), tuple(dict.fromkeys(left)))
+
+
+def _repairs(finding: Finding) -> tuple[Repair | None, ...]:
+    """Return the stages that have to do with a finding: what filling leaves of crackle, the network takes out."""
+    return (finding.repaired_by, "denoise") if finding.repaired_by == "decrackle" else (finding.repaired_by,)
 
 
 def _why(reasons: list[Finding], *, wanted: bool, fixed: bool, done: bool) -> str:

@@ -1,4 +1,4 @@
-"""The fixed order of stages: gaps, declip, dehum, network; then the limit that ``strength_db`` sets.
+"""The fixed order of stages: gaps, declip, decrackle, dehum, network; then the limit that ``strength_db`` sets.
 
 Dropouts come first, because what happened to the sound last is undone first: hum and clipped peaks that were in the
 sound are in its neighbourhood, too, and so in what is put into a gap.
@@ -23,16 +23,21 @@ from torch.nn import functional
 
 from audiorestore.audio.signal import Source, StageSource, blocks
 from audiorestore.damage.declip import Declipped, DeclipPlan, analyse_clipping
+from audiorestore.damage.decrackle import CracklePlan, Decrackled
 from audiorestore.damage.gaps import GapPlan, Regained, analyse_gaps
 from audiorestore.damage.hum import Dehummed, HumPlan, analyse_hum
 from audiorestore.models.checkpoint import DEFAULT_MODEL
 from audiorestore.quality.gates import QcPlan
+from audiorestore.restoration.crackle import DEFAULT_DETECTOR, crackle_finder
 from audiorestore.restoration.restorer import ChunkConfig, Denoised, Restorer, cores
 from audiorestore.restoration.resume import KeptChunks
 from audiorestore.spectral.dsp import LevelMeter
 
 Overflow = Literal["clip", "float", "attenuate"]
-Decided = Literal["degap", "declip", "dehum", "denoise", "strength_db"]
+Decided = Literal["degap", "declip", "decrackle", "dehum", "denoise", "strength_db"]
+
+
+CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
@@ -40,9 +45,9 @@ class RestorationConfig:
     """What to do to a recording.
 
     Args:
-        model: a shipped model's name, or a checkpoint folder.
+        model: a shipped model's name, or a checkpoint folder. detector: the same, of the network that finds crackle.
         strength_db: the most by which anything is reduced; 0 leaves every sample as it is.
-        degap, declip, dehum, denoise: switch a stage off.
+        degap, declip, decrackle, dehum, denoise: switch a stage off.
         auto: inspect each recording first, and do no more than what was found calls for (`restoration.advice`).
         fixed: names of settings that ``auto`` leaves as they are.
         overflow: what happens if restored peaks exceed full scale of an integer format: ``clip`` them (counted and
@@ -52,9 +57,11 @@ class RestorationConfig:
     """
 
     model: str = DEFAULT_MODEL
+    detector: str = DEFAULT_DETECTOR
     strength_db: float = 40.0
     degap: bool = True
     declip: bool = True
+    decrackle: bool = True
     dehum: bool = True
     denoise: bool = True
     auto: bool = False
@@ -73,8 +80,13 @@ class RestorationConfig:
 
     @property
     def uses_network(self) -> bool:
-        """Whether a network is needed."""
+        """Whether the denoising network is needed."""
         return self.denoise and self.strength_db > 0
+
+    @property
+    def uses_detector(self) -> bool:
+        """Whether the network that finds crackle is needed."""
+        return self.decrackle and self.strength_db > 0
 
 
 @dataclass(frozen=True)
@@ -89,13 +101,20 @@ class Plan:
     offsets: tuple[float, ...]
     gaps: GapPlan | None
     clipping: DeclipPlan | None
+    crackle: CracklePlan | None
     hum: HumPlan | None
 
 
-def analyse(source: Source, config: RestorationConfig) -> Plan:
+def analyse(source: Source, config: RestorationConfig, *, device: torch.device = CPU) -> Plan:
     """Look at a whole recording once per question, in bounded memory, and decide.
 
     The level is measured here, once a file, never once a chunk.
+
+    Args:
+        device: where the detector of crackle runs.
+
+    Raises:
+        CheckpointError: there is no such detector.
     """
     meter = LevelMeter(source.sample_rate)
     for block in blocks(source, 10 * source.sample_rate):
@@ -105,6 +124,9 @@ def analyse(source: Source, config: RestorationConfig) -> Plan:
         offsets=meter.offsets(),
         gaps=analyse_gaps(source) if config.degap else None,
         clipping=analyse_clipping(source) if config.declip else None,
+        crackle=crackle_finder(config.detector, device).analyse(source, cores=cores())
+        if config.uses_detector
+        else None,
         hum=analyse_hum(source) if config.dehum else None,
     )
 
@@ -129,6 +151,8 @@ def restored(
         stage = Regained(stage, plan.gaps)
     if plan.clipping is not None:
         stage = Declipped(stage, plan.clipping)
+    if plan.crackle is not None:
+        stage = Decrackled(stage, plan.crackle)
     if plan.hum is not None:
         stage = Dehummed(stage, plan.hum)
     if config.denoise and restorer is not None:

@@ -1,6 +1,6 @@
-"""Clicks and crackle: short stretches of samples whose sound is lost, filled with what the sound around them predicts.
+"""Crackle: the few samples that each of many impulses has taken, filled with what the sound around them predicts.
 
-Where they are is found elsewhere (`restoration.impulses`); here their samples are dropped and estimated anew, all those
+Where they are is found elsewhere (`restoration.crackle`); here their samples are dropped and estimated anew, all those
 of a neighbourhood together, so that an autoregressive model of the sound leaves the least of it unforeseen. All other
 samples stay bit for bit. Source: Janssen, Veldhuis and Vries, "Adaptive interpolation of discrete-time signals that can
 be modeled as autoregressive processes", IEEE Trans. ASSP 34(2), 1986; Godsill and Rayner, "Digital Audio Restoration",
@@ -37,21 +37,14 @@ ROUNDS = 2  # models are made again once the lost samples are known about
 
 
 @dataclass(frozen=True)
-class ClickPlan:
+class CracklePlan:
     """Where impulses are.
 
     Args:
         runs: for each channel its runs of lost samples [start, end) in order of time, int64 [n, 2].
-        detector: name and SHA-256 of the network that found them.
     """
 
     runs: tuple[Runs, ...]
-    detector: tuple[str, str]
-
-    @property
-    def count(self) -> int:
-        """How many runs there are in all channels."""
-        return sum(len(runs) for runs in self.runs)
 
     def within(self, channel: int, start: int, stop: int) -> Runs:
         """Return the runs of a channel that touch samples [start, stop)."""
@@ -60,18 +53,16 @@ class ClickPlan:
 
     def summary(self) -> dict[str, Any]:
         """Return what a record says of them; the places of hundreds a second would be longer than the sound."""
-        name, sha256 = self.detector
         return {
-            "detector": {"name": name, "sha256": sha256},
-            "runs": [len(runs) for runs in self.runs],
+            "impulses": [len(runs) for runs in self.runs],
             "samples": [int((runs[:, 1] - runs[:, 0]).sum()) for runs in self.runs],
         }
 
 
-class Declicked(StageSource):
+class Decrackled(StageSource):
     """A `Source` whose lost samples are filled in; all others are bit-equal."""
 
-    def __init__(self, source: Source, plan: ClickPlan) -> None:
+    def __init__(self, source: Source, plan: CracklePlan) -> None:
         if len(plan.runs) != source.channels:
             raise ValueError(f"plan: expected runs of {source.channels} channels, found {len(plan.runs)}")
         super().__init__(source)

@@ -1,0 +1,126 @@
+"""Crackle of a whole recording, found by the network for it, in bounded memory.
+
+Only what is dense and short counts: some tens of impulses a second, each of a few samples. There what is filled in is
+far nearer to the sound than anything a network on spectra leaves. Longer and rarer impulses, clicks, ring on in the
+arm that met them, and the denoising network takes out both better than a formula that fills the one and leaves the
+other (docs/model.md has the figures).
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from audiorestore.audio.signal import Source, read_padded
+from audiorestore.damage.decrackle import CracklePlan, fill
+from audiorestore.models.checkpoint import Checkpoint, load_checkpoint
+from audiorestore.models.impulses import ImpulseDetector
+from audiorestore.spectral.runs import Runs, joined, mask_of, runs_of
+
+
+@dataclass(frozen=True)
+class CrackleConfig:
+    """What is taken for crackle.
+
+    Args:
+        longest_seconds: impulses above this length are none of it; one of `fewest_samples` always may be.
+        least_per_second: so many impulses there are in the second before and the one after each (of a recording that is
+            shorter, in all).
+        span_seconds: sound that is looked at at once. probe_seconds: the middle of a span, which is looked at first: if
+            less than half of ``least_per_second`` are found in it, the rest is not.
+    """
+
+    longest_seconds: float = 0.0005
+    fewest_samples: int = 5
+    least_per_second: float = 20.0
+    span_seconds: float = 10.0
+    probe_seconds: float = 2.5
+
+
+DEFAULT_DETECTOR = "impulses"
+
+CONTEXT_SECONDS = 0.25
+"""Further away nothing has a say: frames of prediction and the network's convolutions reach about 0.15 s."""
+LOOKS = 2
+"""What is filled no longer hides what is beside it, so there is a second look."""
+
+
+class CrackleFinder:
+    """A detector on a device, ready for work; make it once a process (`crackle_finder`)."""
+
+    def __init__(self, checkpoint: Checkpoint, device: torch.device, config: CrackleConfig | None = None) -> None:
+        self.checkpoint = checkpoint
+        self.config = config or CrackleConfig()
+        self._network: ImpulseDetector = checkpoint.detector().to(device)
+
+    def analyse(self, source: Source, *, cores: int) -> CracklePlan | None:
+        """Return where crackle is, or None where there is none.
+
+        Spans are looked at with a quarter of a second on either side, as many at once as there are cores.
+        """
+        span = round(self.config.span_seconds * source.sample_rate)
+        starts = range(0, source.n_samples, span)
+        with ThreadPoolExecutor(cores, "crackle", torch.set_num_threads, (1,)) as threads:
+            found = list(
+                threads.map(lambda start: self._span(source, start, min(start + span, source.n_samples)), starts)
+            )
+        runs = tuple(
+            self._dense(joined([piece[channel] for piece in found]), source.n_samples, source.sample_rate)
+            for channel in range(source.channels)
+        )
+        return CracklePlan(runs) if any(map(len, runs)) else None
+
+    def _span(self, source: Source, start: int, stop: int) -> list[Runs]:
+        """Return for each channel the impulses in samples [start, stop)."""
+        none = np.empty((0, 2), np.int64)
+        around = round(CONTEXT_SECONDS * source.sample_rate)
+        samples = read_padded(source, start - around, stop + around)
+        probe = min(round(self.config.probe_seconds * source.sample_rate), stop - start)
+        middle = (samples.shape[1] - probe) // 2
+        probed = slice(middle - around, middle + probe + around)
+        least = self.config.least_per_second / 2 * probe / source.sample_rate
+        found = []
+        for row in samples:
+            if not row.any() or len(self._short(row[probed], source.sample_rate)) < least:
+                found.append(none)
+                continue
+            inside = self._seen(row, source.sample_rate)
+            inside = inside[(inside[:, 0] >= around) & (inside[:, 0] < around + stop - start)]
+            found.append(inside + start - around)
+        return found
+
+    def _seen(self, row: Tensor, sample_rate: int) -> Runs:
+        """Return the impulses of a stretch of sound [T]: those seen at once, and those seen when they are filled."""
+        runs = self._short(row, sample_rate)
+        for _ in range(LOOKS - 1):
+            filled = fill(row.numpy().astype(np.float64), runs, sample_rate=sample_rate)
+            more = self._short(torch.from_numpy(filled).float(), sample_rate)
+            runs = runs_of(mask_of(runs, len(row)) | mask_of(more, len(row)))
+        return runs
+
+    def _short(self, row: Tensor, sample_rate: int) -> Runs:
+        runs = runs_of(self._network.find(row, sample_rate))
+        longest = max(self.config.longest_seconds * sample_rate, self.config.fewest_samples)
+        return runs[runs[:, 1] - runs[:, 0] <= longest]
+
+    def _dense(self, runs: Runs, n_samples: int, sample_rate: int) -> Runs:
+        """Return those that have enough others around them."""
+        starts = runs[:, 0]
+        first, last = np.maximum(starts - sample_rate, 0), np.minimum(starts + sample_rate, n_samples)
+        near = np.searchsorted(starts, last) - np.searchsorted(starts, first)
+        return runs[near >= self.config.least_per_second * np.maximum((last - first) / sample_rate, 1)]
+
+
+@lru_cache(maxsize=4)
+def crackle_finder(name: str, device: torch.device) -> CrackleFinder:
+    """Return a detector on a device, loaded once a process.
+
+    Raises:
+        CheckpointError: no such checkpoint, or one of another kind.
+    """
+    return CrackleFinder(load_checkpoint(name), device)
