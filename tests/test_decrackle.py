@@ -83,7 +83,7 @@ def test_what_was_lost_is_estimated_and_all_else_stays(rate: int) -> None:
     filled = fill(spoilt, runs, sample_rate=rate)
     assert np.array_equal(filled[~lost], clean[~lost])
     # The noise of the programme cannot be known; a sample between known ones is off by little more than that.
-    assert error_db(filled[lost], clean[lost]) < -40
+    assert error_db(filled[lost], clean[lost]) < -35
 
 
 def test_filling_does_not_look_at_what_was_there() -> None:
