@@ -126,14 +126,14 @@ def fill(samples: Samples, runs: Runs, *, sample_rate: int) -> Samples:
     groups = np.split(runs, first[1:])
     for _ in range(ROUNDS):
         better = filled.copy()
-        for model, group in zip(_models(filled, frames, length, order), groups, strict=True):
+        for model, group in zip(frame_models(filled, frames, length, order), groups, strict=True):
             _fill_group(filled, lost, group, model, better)
         filled = better
     return filled
 
 
-def _models(samples: Samples, frames: Runs, length: int, order: int) -> Samples:
-    """Return a predictor [order + 1] for each of some frames."""
+def frame_models(samples: Samples, frames: Runs, length: int, order: int) -> Samples:
+    """Return a predictor [order + 1] for each of some frames, by number, of samples [T]."""
     width = 3 * length
     padded = np.pad(samples, (length, width))
     windows = np.stack([padded[frame * length : frame * length + width] for frame in frames])

@@ -177,7 +177,7 @@ class AnomalyScorer:
     def _step(self, sample_rate: int) -> tuple[int, int]:
         """Return the length of a step in samples of a recording and in frames: whole numbers near `STEP_SECONDS`."""
         ratio = native_ratio(sample_rate, self._checkpoint.sample_rate)
-        hop = self._checkpoint.config.stft.hop_length
+        hop = self._network.stft.config.hop_length
         unit = ratio.numerator // math.gcd(ratio.numerator, hop * ratio.denominator)
         frames = max(round(STEP_SECONDS * sample_rate * ratio / (hop * unit)), 1) * unit
         return frames * hop * ratio.denominator // ratio.numerator, frames

@@ -13,6 +13,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -153,6 +154,81 @@ class PairConfig:
     groups: dict[str, float] | None = None
 
 
+class ClipPicker:
+    """Picks clips of clean sound and varies them."""
+
+    def __init__(self, clean: SoundBank, config: PairConfig) -> None:
+        self._clean = clean
+        self._config = config
+        chances = config.groups or clean.default_chances()
+        unknown = sorted(set(chances) - set(clean.groups))
+        if unknown:
+            raise ConfigError(f"groups: expected some of {', '.join(sorted(clean.groups))}, found {unknown[0]}")
+        self._names = sorted(chances)
+        total = sum(chances.values())
+        self._chances = [chances[name] / total for name in self._names]
+
+    @property
+    def sample_rate(self) -> int:
+        """Rate of all clips, Hz."""
+        return self._clean.sample_rate
+
+    def pick(self, rng: np.random.Generator, n_samples: int) -> tuple[NDArray[np.float32], float]:
+        """Return clean samples [n_samples] that hold some sound, and their bandwidth in Hz."""
+        config = self._config
+        up, down = 100, 100
+        if rng.random() < config.speed_chance:
+            down = 100 + int(rng.integers(-round(config.speed_percent), round(config.speed_percent) + 1))
+        needed = -(-n_samples * down // up) + 1
+        for _ in range(8):
+            clip = self._clean.pick(rng, str(rng.choice(self._names, p=self._chances)))
+            start = int(rng.integers(max(clip.n_samples - needed, 0) + 1))
+            samples = self._clean.read(clip, start, needed)
+            if np.sqrt(np.mean(samples**2)) > 10 ** (-50 / 20):
+                break
+        if up != down:
+            samples = resample_poly(samples, up, down).astype(np.float32)
+        samples = np.pad(samples, (0, max(n_samples - len(samples), 0)))[:n_samples]
+        if rng.random() < config.tilt_chance:
+            samples = _tilt(samples, rng.uniform(-config.tilt_db, config.tilt_db))
+        peak = np.abs(samples).max() + 1e-6
+        samples = samples * np.float32(min(0.9 / peak, 10 ** (rng.uniform(-3, 12) / 20)))
+        return samples, clip.bandwidth_hz * down / up
+
+
+class Example(Protocol):
+    """One training example, as a pool keeps it: rows [R, T], and the bandwidth as a fraction of Nyquist."""
+
+    @property
+    def rows(self) -> NDArray[np.float32]:
+        """Rows of samples, or of what stands for them, [R, T]; float16 must do for them."""
+        ...
+
+    @property
+    def bandwidth(self) -> float:
+        """Highest frequency to judge."""
+        ...
+
+
+class Maker(Protocol):
+    """Makes training examples, each a pure function of its number, of ``n_rows`` rows of ``n_samples``."""
+
+    n_rows: int
+    n_samples: int
+
+    def make(self, number: int) -> Example:
+        """Return the example with this number."""
+        ...
+
+    def split(self, rows: Tensor, bandwidth: Tensor) -> tuple[Tensor, ...]:
+        """Return what the network is given, and after it what the loss needs besides the network's output.
+
+        Args:
+            rows: of a batch of examples, [B, R, T]; ``bandwidth``: [B].
+        """
+        ...
+
+
 @dataclass(frozen=True)
 class Pair:
     """One training example: clean and damaged samples [T] and the bandwidth as a fraction of Nyquist."""
@@ -161,9 +237,16 @@ class Pair:
     damaged: NDArray[np.float32]
     bandwidth: float
 
+    @property
+    def rows(self) -> NDArray[np.float32]:
+        """Clean and damaged samples, [2, T]."""
+        return np.stack([self.clean, self.damaged])
+
 
 class PairMaker:
     """Make pair ``number``: pick a clip, vary it, damage it, set its level."""
+
+    n_rows = 2
 
     def __init__(
         self,
@@ -175,25 +258,18 @@ class PairMaker:
         n_samples: int,
         seed: tuple[int, ...],
     ) -> None:
-        self._clean = clean
+        self._clips = ClipPicker(clean, config)
         self._library = library
         self._recipe = recipe
         self._config = config
         self._seed = seed
         self.n_samples = n_samples
-        chances = config.groups or clean.default_chances()
-        unknown = sorted(set(chances) - set(clean.groups))
-        if unknown:
-            raise ConfigError(f"groups: expected some of {', '.join(sorted(clean.groups))}, found {unknown[0]}")
-        self._names = sorted(chances)
-        total = sum(chances.values())
-        self._chances = [chances[name] / total for name in self._names]
 
     def make(self, number: int) -> Pair:
         """Return the pair with this number; always the same one."""
         rng = np.random.default_rng((*self._seed, number))
-        samples, bandwidth = self._clip(rng)
-        rate = self._clean.sample_rate
+        samples, bandwidth = self._clips.pick(rng, self.n_samples)
+        rate = self._clips.sample_rate
         parameters = draw(self._recipe, rng, sample_rate=rate, n_samples=self.n_samples, library=self._library)
         clean = torch.from_numpy(samples)[None]
         simulated = apply(clean, parameters, sample_rate=rate, library=self._library)
@@ -206,27 +282,9 @@ class PairMaker:
             bandwidth=min(bandwidth / (rate / 2), 1.0),
         )
 
-    def _clip(self, rng: np.random.Generator) -> tuple[NDArray[np.float32], float]:
-        """Return clean samples [n_samples] that hold some sound, and their bandwidth in Hz."""
-        config = self._config
-        up, down = 100, 100
-        if rng.random() < config.speed_chance:
-            down = 100 + int(rng.integers(-round(config.speed_percent), round(config.speed_percent) + 1))
-        needed = -(-self.n_samples * down // up) + 1
-        for _ in range(8):
-            clip = self._clean.pick(rng, str(rng.choice(self._names, p=self._chances)))
-            start = int(rng.integers(max(clip.n_samples - needed, 0) + 1))
-            samples = self._clean.read(clip, start, needed)
-            if np.sqrt(np.mean(samples**2)) > 10 ** (-50 / 20):
-                break
-        if up != down:
-            samples = resample_poly(samples, up, down).astype(np.float32)
-        samples = np.pad(samples, (0, max(self.n_samples - len(samples), 0)))[: self.n_samples]
-        if rng.random() < config.tilt_chance:
-            samples = _tilt(samples, rng.uniform(-config.tilt_db, config.tilt_db))
-        peak = np.abs(samples).max() + 1e-6
-        samples = samples * np.float32(min(0.9 / peak, 10 ** (rng.uniform(-3, 12) / 20)))
-        return samples, clip.bandwidth_hz * down / up
+    def split(self, rows: Tensor, bandwidth: Tensor) -> tuple[Tensor, ...]:
+        """Return damaged [B, T], clean [B, T] and bandwidth [B]."""
+        return rows[:, 1], rows[:, 0], bandwidth
 
 
 class PairPool:
@@ -236,22 +294,22 @@ class PairPool:
     made when it is first needed. So every pair is used about ``batch / fresh`` times.
     """
 
-    def __init__(self, maker: PairMaker, folder: Path, *, size: int, fresh: float) -> None:
+    def __init__(self, maker: Maker, folder: Path, *, size: int, fresh: float) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._maker = maker
         self._fresh = fresh
         self._size = size
-        shape = (size, 2, maker.n_samples)
+        shape = (size, maker.n_rows, maker.n_samples)
         self._pairs = _memory_map(folder / "pairs.f16", np.float16, shape)
         # Slot i holds pair number `held[i] - 1`: a new file is zeros, so nothing.
         self._held = _memory_map(folder / "held.i64", np.int64, (size,))
         self._bandwidths = _memory_map(folder / "bandwidths.f32", np.float32, (size,))
 
-    def batch(self, numbers: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:
-        """Return damaged [B, T], clean [B, T] and bandwidth [B] of the pairs with these numbers."""
+    def batch(self, numbers: Sequence[int]) -> tuple[Tensor, ...]:
+        """Return the pairs with these numbers, for the network and for the loss (`Maker.split`)."""
         slots = [self._slot(number) for number in numbers]
         pairs = torch.from_numpy(self._pairs[slots].astype(np.float32))
-        return pairs[:, 1], pairs[:, 0], torch.from_numpy(self._bandwidths[slots].copy())
+        return self._maker.split(pairs, torch.from_numpy(self._bandwidths[slots].copy()))
 
     def numbers(self, step: int, batch: int, rng: np.random.Generator) -> list[int]:
         """Return the pair numbers of a step's batch."""
@@ -263,7 +321,7 @@ class PairPool:
         if self._held[slot] != number + 1:
             pair = self._maker.make(number)
             self._held[slot] = 0  # a kill between these lines leaves an empty slot, not a wrong one
-            self._pairs[slot, 0], self._pairs[slot, 1] = pair.clean, pair.damaged
+            self._pairs[slot] = pair.rows
             self._bandwidths[slot] = pair.bandwidth
             self._held[slot] = number + 1
         return slot

@@ -32,9 +32,11 @@ from audiorestore.models.checkpoint import (
     save_checkpoint,
 )
 from audiorestore.training.card import model_card
-from audiorestore.training.dataset import BankLibrary, PairConfig, PairMaker, PairPool, SoundBank
-from audiorestore.training.losses import LossConfig, RestorationLoss
+from audiorestore.training.dataset import BankLibrary, PairConfig, PairPool, SoundBank
+from audiorestore.training.impulses import ImpulsePairConfig
+from audiorestore.training.losses import LossConfig
 from audiorestore.training.optimiser import OptimiserConfig, make_optimisers
+from audiorestore.training.tasks import Material, task_for
 from audiorestore.training.validation import Scores, evaluate
 
 
@@ -45,14 +47,16 @@ class TrainingConfig:
     Args:
         network: name in ``configs/models`` or a YAML file.
         damage: name in ``configs/damage`` or a YAML file.
-        sample_rate: rate to train at, Hz.
-        segment_seconds: length of a training clip.
+        sample_rate: rate to train at, Hz; networks that work at any rate see it brought to others (``impulses``).
+        segment_seconds: length of a training clip at that rate.
         batch: clips per step and process.
         steps: total; the rate rises for ``warmup_steps``, stays, and falls to zero over the last ``decay_steps``.
         ema: share of the running average that each step keeps; validation and checkpoints use the average.
         pool_pairs: pairs kept on disk per process; ``reuse``: times each is used before it is replaced.
         bf16: automatic mixed precision in bfloat16 (on processors without it: slow, switch it off).
         validate_every, save_every: steps.
+        pairs: how clean clips are varied.
+        loss: of networks that restore sound; ``impulses``: pairs for networks that find impulses.
     """
 
     network: str = "recurrent"
@@ -72,6 +76,7 @@ class TrainingConfig:
     save_every: int = 200
     pairs: PairConfig = field(default_factory=PairConfig)
     loss: LossConfig = field(default_factory=LossConfig)
+    impulses: ImpulsePairConfig = field(default_factory=ImpulsePairConfig)
     optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
 
     def rate(self, step: int) -> float:
@@ -204,21 +209,17 @@ class _Worker:
         self.parent = os.getppid()
         clean, library = job.banks()
         recipe = load_config(DamageRecipe, find_config("damage", config.damage))
-        maker = PairMaker(
-            clean,
-            library,
-            recipe,
-            config.pairs,
-            n_samples=round(config.segment_seconds * config.sample_rate),
-            seed=(config.seed, rank),
-        )
         self.data_seconds = clean.seconds
-        self.pool = PairPool(maker, job.run / f"pool-{rank}", size=config.pool_pairs, fresh=config.batch / config.reuse)
         torch.manual_seed(config.seed)
         self.network = build(job.network_config()).to(job.device)
         self.average = copy.deepcopy(self.network).eval()
+        material = Material(clean, library, recipe, config.pairs, config.segment_seconds, seed=(config.seed, rank))
+        task = task_for(self.average, material, loss=config.loss, impulses=config.impulses, bf16=config.bf16)
+        folder = job.run / f"pool-{rank}"
+        self.pool = PairPool(task.maker, folder, size=config.pool_pairs, fresh=config.batch / config.reuse)
         self.optimisers = make_optimisers(self.network, config.optimiser)
-        self.loss = RestorationLoss(config.loss).to(job.device)
+        self.loss = task.loss.to(job.device)
+        self.restore = task.restore
         self.step = 0
         self.best = -math.inf
         self._restore()
@@ -246,15 +247,15 @@ class _Worker:
         config, device = self.config, self.job.device
         rng = np.random.default_rng((config.seed, self.rank, self.step, 1))
         numbers = self.pool.numbers(self.step, config.batch, rng)
-        damaged, clean, bandwidth = (part.to(device) for part in self.pool.batch(numbers))
+        given, *wanted = (part.to(device) for part in self.pool.batch(numbers))
         for optimiser, peak in zip(
             self.optimisers, (config.optimiser.matrix_rate, config.optimiser.other_rate), strict=True
         ):
             optimiser.param_groups[0]["lr"] = peak * config.rate(self.step)
             optimiser.zero_grad()
         with torch.autocast(device.split(":")[0], dtype=torch.bfloat16, enabled=config.bf16):
-            estimate = self.network(damaged)
-        loss: Tensor = self.loss(estimate, clean, bandwidth)
+            estimate = self.network(given)
+        loss: Tensor = self.loss(estimate, *wanted)
         loss.backward()  # type: ignore[no-untyped-call]
         parameters = [p for p in self.network.parameters() if p.grad is not None]
         value = self._share_gradients(parameters, float(loss.detach()))
@@ -305,13 +306,7 @@ class _Worker:
         if self.job.processes > 1:  # the norms of each process have seen its own pairs only
             for buffer in self.average.buffers():
                 dist.broadcast(buffer, 0)
-        scores = evaluate(
-            self.average,
-            self.job.data.validation,
-            model_rate=self.config.sample_rate,
-            bf16=self.config.bf16,
-            share=(self.rank, self.job.processes),
-        )
+        scores = evaluate(self.restore, self.job.data.validation, share=(self.rank, self.job.processes))
         if self.job.processes > 1:
             parts: list[Any] = [None] * self.job.processes
             dist.all_gather_object(parts, scores)

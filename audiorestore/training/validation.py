@@ -7,22 +7,22 @@ from __future__ import annotations
 
 import csv
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 from typing import ClassVar
 
-import torch
+from torch import Tensor
 
 from audiorestore.audio.files import FileSource
 from audiorestore.audio.signal import Audio
 from audiorestore.errors import ConfigError
-from audiorestore.models.base import Denoiser
-from audiorestore.models.inference import denoise_whole
 from audiorestore.quality.metrics import si_sdr
 
 CLEAN = "clean"
+
+Restore = Callable[[Tensor, int], Tensor]
 
 
 @dataclass(frozen=True)
@@ -67,12 +67,11 @@ class Scores:
         return {name: round(value, 2) for name, value in zip(self.SUMMARY, figures, strict=True)}
 
 
-def evaluate(
-    network: Denoiser, pairs: Path, *, model_rate: int, bf16: bool = True, share: tuple[int, int] = (0, 1)
-) -> Scores:
+def evaluate(restore: Restore, pairs: Path, *, share: tuple[int, int] = (0, 1)) -> Scores:
     """Restore every damaged file and every clean one with the network alone, and score them.
 
     Args:
+        restore: returns restored samples [C, T] of samples at a rate in Hz.
         share: (rank, processes): this process takes every ``processes``-th clip.
 
     Raises:
@@ -85,26 +84,19 @@ def evaluate(
                 clips[row["clean"]].append(row)
     except (OSError, KeyError, UnicodeDecodeError) as error:
         raise ConfigError(f"{pairs}: expected a CSV of pairs, found {error}") from error
-    device = next(network.parameters()).device
     cells = []
-    with torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16):
-        for name in sorted(clips)[share[0] :: share[1]]:
-            clean = _read(pairs.parent / name)
-            for row in clips[name]:
-                damaged = _read(pairs.parent / row["damaged"])
-                gain = _score(network, damaged, clean, model_rate) - float(
-                    si_sdr(reference=clean.samples, estimate=damaged.samples).mean()
-                )
-                cells.append((row["domain"], row["damage"], gain))
-            cells.append((clips[name][0]["domain"], CLEAN, min(_score(network, clean, clean, model_rate), 100.0)))
+    for name in sorted(clips)[share[0] :: share[1]]:
+        clean = _read(pairs.parent / name)
+        for row in clips[name]:
+            damaged = _read(pairs.parent / row["damaged"])
+            before = float(si_sdr(reference=clean.samples, estimate=damaged.samples).mean())
+            cells.append((row["domain"], row["damage"], _score(restore, damaged, clean) - before))
+        cells.append((clips[name][0]["domain"], CLEAN, min(_score(restore, clean, clean), 100.0)))
     return Scores(tuple(cells))
 
 
-def _score(network: Denoiser, damaged: Audio, clean: Audio, model_rate: int) -> float:
-    device = next(network.parameters()).device
-    restored = denoise_whole(
-        network, damaged.samples.to(device), sample_rate=damaged.sample_rate, model_rate=model_rate
-    ).cpu()
+def _score(restore: Restore, damaged: Audio, clean: Audio) -> float:
+    restored = restore(damaged.samples, damaged.sample_rate)
     return float(si_sdr(reference=clean.samples, estimate=restored).mean())
 
 
