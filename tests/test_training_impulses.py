@@ -1,4 +1,4 @@
-"""Laws of training the detector of impulses: what it is shown, what it is asked for, and that its runs resume exactly."""
+"""Laws of training the detector of impulses: what it is shown, what it is asked for, that its runs resume exactly."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 from audiorestore.cli.app import app
 from audiorestore.config import find_config, from_mapping, load_config
-from audiorestore.damage.declick import fill
+from audiorestore.damage.decrackle import fill
 from audiorestore.damage.simulate import DamageRecipe
 from audiorestore.errors import ConfigError
 from audiorestore.models.checkpoint import build, load_checkpoint, network_mapping
@@ -61,9 +61,7 @@ def sounds(tmp_path_factory: pytest.TempPathFactory) -> Path:
         soundfile.write(root / "speech" / f"{pitch}.wav", voice(3.0, pitch), RATE)
     damaged, _ = with_impulses(voice(3.0, 150), range(500, 47_000, 700))
     soundfile.write(root / "damaged.wav", damaged, RATE)
-    (root / "pairs.csv").write_text(
-        "domain,clip,damage,clean,damaged\nspeech,150,crackle,speech/150.wav,damaged.wav\n"
-    )
+    (root / "pairs.csv").write_text("domain,clip,damage,clean,damaged\nspeech,150,crackle,speech/150.wav,damaged.wav\n")
     return root
 
 
@@ -135,7 +133,7 @@ def test_what_is_not_worth_filling_is_not_marked() -> None:
 
 def test_more_to_gain_weighs_more() -> None:
     sound = voice(1.0)
-    damaged, places = with_impulses(sound, range(300, 15_700, 400))
+    damaged, _ = with_impulses(sound, range(300, 15_700, 400))
     softer = sound + 0.05 * (damaged - sound)
     loud, soft = (marks_of(given, sound, RATE, ImpulsePairConfig()) for given in (damaged, softer))
     both = (loud > 0) & (soft > 0)

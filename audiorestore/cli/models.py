@@ -39,7 +39,7 @@ def models(
 def _describe(checkpoint: Checkpoint) -> dict[str, Any]:
     from audiorestore.models.base import count_parameters
 
-    network = checkpoint.network()
+    network = checkpoint.loaded()
     return {
         "name": checkpoint.name,
         "network": network.kind,

@@ -1,7 +1,7 @@
 """What the detector of clicks and crackle learns from: sound with impulses in it, and which samples they cost.
 
 Impulses come last, onto sound that has its other damages already, so that what they added is known. A sample is lost
-where they added more than prediction leaves open, and where filling it (`damage.declick`) comes nearer to the sound
+where they added more than prediction leaves open, and where filling it (`damage.decrackle`) comes nearer to the sound
 than leaving it does: the network learns to find what is worth filling, not what was put in. The more a run of
 samples gains by being filled, the more it weighs.
 """
@@ -18,7 +18,7 @@ from scipy.signal import butter, sosfilt
 from torch import Tensor, nn
 
 from audiorestore.damage.base import Setting
-from audiorestore.damage.declick import ORDER, Samples, fill, frame_length, frame_models
+from audiorestore.damage.decrackle import ORDER, Samples, fill, frame_length, frame_models
 from audiorestore.damage.simulate import DamageRecipe, Library, Simulated, Step, draw
 from audiorestore.errors import ConfigError
 from audiorestore.models.impulses import HIGHEST_RATE, VIEWS, ImpulseDetector, views
@@ -129,7 +129,7 @@ class ImpulsePairMaker:
             done = runs[rng.random(len(runs)) < rng.uniform(*FILLED_SHARE)]
             given = fill(given, done, sample_rate=rate)
             marks[mask_of(done, len(marks))] = 0
-        return ImpulsePair(views(given, rate), marks)
+        return ImpulsePair(views(given.astype(np.float32), rate), marks)
 
     def split(self, rows: Tensor, bandwidth: Tensor) -> tuple[Tensor, ...]:
         """Return views [B, 4, T] and marks [B, T] of rows [B, 5, T]."""
