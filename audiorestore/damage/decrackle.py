@@ -108,11 +108,12 @@ def frame_length(sample_rate: int) -> int:
     return max(round(FRAME_SECONDS * sample_rate), 1)
 
 
-def fill(samples: Samples, runs: Runs, *, sample_rate: int) -> Samples:
+def fill(samples: Samples, runs: Runs, *, sample_rate: int, rounds: int = ROUNDS) -> Samples:
     """Return samples [T] with runs of them estimated from all others.
 
     Args:
         runs: in order of time, not touching each other, [n, 2]. Where nothing else is known there is silence.
+        rounds: how often models are made.
     """
     lost = mask_of(runs, len(samples))
     known = np.flatnonzero(~lost)
@@ -124,7 +125,7 @@ def fill(samples: Samples, runs: Runs, *, sample_rate: int) -> Samples:
     order = min(ORDER * max(round(sample_rate / ORDER_RATE), 1), length)
     frames, first = np.unique(runs[:, 0] // length, return_index=True)
     groups = np.split(runs, first[1:])
-    for _ in range(ROUNDS):
+    for _ in range(rounds):
         better = filled.copy()
         for model, group in zip(frame_models(filled, frames, length, order), groups, strict=True):
             _fill_group(filled, lost, group, model, better)

@@ -98,7 +98,7 @@ class CrackleFinder:
         """Return the impulses of a stretch of sound [T]: those seen at once, and those seen when they are filled."""
         runs = self._short(row, sample_rate)
         for _ in range(LOOKS - 1):
-            filled = fill(row.numpy().astype(np.float64), runs, sample_rate=sample_rate)
+            filled = fill(row.numpy().astype(np.float64), runs, sample_rate=sample_rate, rounds=1)
             more = self._short(torch.from_numpy(filled).float(), sample_rate)
             runs = runs_of(mask_of(runs, len(row)) | mask_of(more, len(row)))
         return runs
