@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-
 OUTER = ("head.", "entrance.", "encoder.0.", "stem.", "out.1.")
 """First and last layers of the networks, by how the names of their weights begin."""
 
