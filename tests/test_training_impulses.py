@@ -1,4 +1,4 @@
-"""Laws of training the detector of impulses: what it is shown, what it is asked for, that its runs resume exactly."""
+"""Laws of training the detector of impulses: what it is shown, what it is asked for, exact resumption."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ from audiorestore.models.impulses import ImpulseDetector, ImpulsesConfig
 from audiorestore.spectral.runs import mask_of, runs_of
 from audiorestore.training.dataset import BankLibrary, ClipPicker, PairConfig, PairPool, SoundBank
 from audiorestore.training.impulses import ImpulsePairConfig, ImpulsePairMaker, MarkLoss, marks_of, mend
+from audiorestore.training.optimiser import OptimiserConfig, make_optimisers
 from audiorestore.training.trainer import Progress, TrainingConfig, TrainingData, train
 
 RATE = 16_000
@@ -131,6 +132,17 @@ def test_what_is_not_worth_filling_is_not_marked() -> None:
     assert not marks_of(faint, sound, RATE, ImpulsePairConfig()).any()
 
 
+def test_impulses_that_are_less_than_what_filling_costs_are_seldom_marked() -> None:
+    hiss = 0.1 * np.random.default_rng(2).standard_normal(RATE)  # of which nothing can be predicted
+    places = np.zeros(RATE, bool)
+    for start in range(100, 15_900, 200):
+        places[start : start + 4] = True
+    damaged = hiss + 0.06 * places
+    marks = marks_of(damaged, hiss, RATE, ImpulsePairConfig())
+    assert (marks > 0)[places].mean() < 0.25
+    assert (marks_of(damaged, hiss, RATE, ImpulsePairConfig(least_gain_db=-100.0)) > 0)[places].mean() > 0.9
+
+
 def test_more_to_gain_weighs_more() -> None:
     sound = voice(1.0)
     damaged, _ = with_impulses(sound, range(300, 15_700, 400))
@@ -178,6 +190,14 @@ def test_the_loss_has_its_closed_form() -> None:
     probability = torch.sigmoid(logits)[0]
     expected = -(torch.log(1 - probability[0]) + 2.5 * torch.log(probability[1]) + torch.log(1 - probability[2])) / 3
     torch.testing.assert_close(MarkLoss()(logits, marks), MarkLoss.SCALE * expected)
+
+
+def test_muon_takes_all_kernels_but_the_first_and_the_last() -> None:
+    network = build(SMALL)
+    muon, _ = make_optimisers(network, OptimiserConfig())
+    taken = {id(parameter) for parameter in muon.param_groups[0]["params"]}
+    left = {name for name, parameter in network.named_parameters() if parameter.ndim > 1 and id(parameter) not in taken}
+    assert left == {"stem.0.weight", "out.1.weight"}
 
 
 def test_what_is_found_is_filled_and_the_rest_stays(monkeypatch: pytest.MonkeyPatch) -> None:

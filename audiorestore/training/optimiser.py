@@ -9,6 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+OUTER = ("head.", "entrance.", "encoder.0.", "stem.", "out.1.")
+"""First and last layers of the networks, by how the names of their weights begin."""
+
 
 @dataclass(frozen=True)
 class OptimiserConfig:
@@ -77,7 +80,7 @@ def make_optimisers(network: nn.Module, config: OptimiserConfig) -> list[torch.o
     matrices: list[Tensor] = []
     others: list[Tensor] = []
     for name, parameter in network.named_parameters():
-        outer = name.removeprefix("before.").startswith(("head.", "entrance.", "encoder.0."))
+        outer = name.removeprefix("before.").startswith(OUTER)
         hidden = parameter.ndim >= 2 and not outer
         (matrices if hidden else others).append(parameter)
     return [
