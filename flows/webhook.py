@@ -5,6 +5,7 @@ The address is a secret: it is in no message, and no library that writes address
 
 from __future__ import annotations
 
+import base64
 import http.client
 import json
 import os
@@ -13,6 +14,7 @@ import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
+from urllib.parse import unquote_to_bytes, urlsplit, urlunsplit
 
 from prefect.runtime import flow_run
 
@@ -70,14 +72,25 @@ def told_if_broken(place: str, report: Callable[[str], None]) -> Iterator[Broken
         raise
 
 
+class _Answered(urllib.request.HTTPRedirectHandler):
+    """Takes another address for the answer that it is: what is posted would not go there, but a request without it."""
+
+    def redirect_request(self, *_: object) -> None:
+        """Return no request: the answer is an error, like others that are none of 2xx."""
+
+
 def _post(address: str, content: Mapping[str, object]) -> str:
     """Return what is wrong with the answer, if anything."""
     if not address.lower().startswith(("http://", "https://")):
         return "an address that is none of http:// or https://"
     body, head = json.dumps(content).encode("ascii"), {"Content-Type": "application/json"}
     try:
-        request = urllib.request.Request(address, body, head, method="POST")
-        with urllib.request.urlopen(request, timeout=_SECONDS):
+        parts = urlsplit(address)
+        login, _, host = parts.netloc.rpartition("@")
+        if login:  # else it would be taken for a part of the host's name, and asked for in the network
+            head["Authorization"] = "Basic " + base64.b64encode(unquote_to_bytes(login)).decode("ascii")
+        request = urllib.request.Request(urlunsplit(parts._replace(netloc=host)), body, head, method="POST")
+        with urllib.request.build_opener(_Answered).open(request, timeout=_SECONDS):
             return ""
     except urllib.error.HTTPError as error:
         return f"status {error.code}"

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import logging
+import socket
 import threading
 import urllib.request
 from collections.abc import Iterator
@@ -145,11 +147,19 @@ class Hook(BaseHTTPRequestHandler):
     """Takes what is posted."""
 
     got: list[dict[str, object]] = []  # noqa: RUF012
+    asked: list[tuple[str, str | None]] = []  # noqa: RUF012
     status = 200
 
     def do_POST(self) -> None:
         Hook.got.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-        self.send_response(Hook.status)
+        self.do_GET()
+
+    def do_GET(self) -> None:
+        Hook.asked.append((f"{self.command} {self.path}", self.headers.get("Authorization")))
+        elsewhere = 300 <= Hook.status < 400 and self.path != "/elsewhere"
+        self.send_response(Hook.status if elsewhere or Hook.status >= 400 else 200)
+        if elsewhere:
+            self.send_header("Location", f"http://localhost:{self.server.server_address[1]}/elsewhere")
         self.end_headers()
 
     def log_message(self, *_: object) -> None:
@@ -160,7 +170,7 @@ class Hook(BaseHTTPRequestHandler):
 def hook(monkeypatch: pytest.MonkeyPatch) -> Iterator[HTTPServer]:
     """A receiver that the environment names, by a secret address."""
     server = HTTPServer(("127.0.0.1", 0), Hook)
-    Hook.got, Hook.status = [], 200
+    Hook.got, Hook.asked, Hook.status = [], [], 200
     threading.Thread(target=server.serve_forever, daemon=True).start()
     monkeypatch.setenv(webhook.VARIABLE, f"http://127.0.0.1:{server.server_port}/secret-token")
     yield server
@@ -184,6 +194,34 @@ def test_a_webhook_is_told_and_its_address_is_kept(hook, caplog, monkeypatch, st
         assert str(got["text"]).splitlines()[0] == "/b: Failed"
         assert "7 of 10 files done" in str(got["text"])
         assert "flow_run" not in got  # there is none
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_a_webhook_that_is_elsewhere_has_not_been_told(hook, status):
+    Hook.status = status
+    told: list[str] = []
+    webhook.tell("/b", "Failed", SUMMARY, [], told.append)
+    assert told == [f"AUDIORESTORE_WEBHOOK: expected an answer, found status {status}"]
+    assert Hook.asked == [("POST /secret-token", None)]
+
+
+def test_user_and_password_of_a_webhook_are_told_to_it_alone(hook, caplog, monkeypatch):
+    caplog.set_level(logging.DEBUG)
+    names: list[object] = []
+    resolve = socket.getaddrinfo
+
+    def noted(host, *rest, **options):
+        names.append(host)
+        return resolve(host, *rest, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", noted)
+    monkeypatch.setenv(webhook.VARIABLE, f"http://ada:secret%40home@127.0.0.1:{hook.server_port}/a?key=secret")
+    told: list[str] = []
+    webhook.tell("/b", "Failed", SUMMARY, [], told.append)
+    assert told == []
+    assert names == ["127.0.0.1"]
+    assert Hook.asked == [("POST /a?key=secret", "Basic " + base64.b64encode(b"ada:secret@home").decode())]
+    assert "secret" not in caplog.text
 
 
 @pytest.mark.parametrize("address", ["file:///etc/secret", "secret", "http://[secret"])
