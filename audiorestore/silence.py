@@ -6,7 +6,6 @@ A read on a dead network share, or a decoder that never ends, holds a thread tha
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 
@@ -14,6 +13,7 @@ from audiorestore.aside import aside
 
 HANG_SECONDS = 3600.0
 """How long a file may be silent. Analysis, page and transfer of a long recording are silent for minutes."""
+_LOOKS = 20
 
 
 def words(seconds: float) -> str:
@@ -25,21 +25,24 @@ class Watch:
     """Takes signs of life, and looks whether they still come."""
 
     def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
-        self._heard = 0.0
+        self._seconds = min(seconds, threading.TIMEOUT_MAX)
+        self._heard = threading.Event()
 
     def alive(self) -> None:
         """Give a sign of life."""
-        self._heard = time.monotonic()
+        self._heard.set()
 
     def over(self, cut_off: Callable[[], None]) -> AbstractContextManager[None]:
         """Look from another thread while the block is at work; ``cut_off`` is called there, once, if it is silent."""
-        self.alive()
+        self._heard.clear()
 
         def look(ended: threading.Event) -> None:
-            while (left := self._heard + self._seconds - time.monotonic()) > 0:
-                if ended.wait(left):
+            silent = 0  # looks in a row, not time: a process that was stopped (Ctrl-Z) is not to blame when it goes on
+            while silent <= _LOOKS:  # the first sign came between two looks
+                if ended.wait(self._seconds / _LOOKS):
                     return
+                silent = 0 if self._heard.is_set() else silent + 1
+                self._heard.clear()
             if not ended.is_set():
                 cut_off()
 

@@ -128,27 +128,30 @@ def test_sigterm_ends_the_program_as_ctrl_c_does(tmp_path: Path, tape: Path) -> 
     assert "Traceback" not in messages
 
 
+# The program, but for a result of a certain name that is never written to its end.
+HANGING = (
+    "import time, audiorestore.audio.files as files\n"
+    "write = files.FileWriter.write\n"
+    "def caught(writer, samples):\n"
+    "    kept = write(writer, samples)\n"
+    "    if writer.path.name == 'hangs.wav':\n"
+    "        time.sleep(10_000)\n"
+    "    return kept\n"
+    "files.FileWriter.write = caught\n"
+    "from audiorestore.cli import main\n"
+    "main()\n"
+)
+
+
 @pytest.mark.slow
 def test_a_file_that_hangs_is_cut_off_and_the_others_are_done(tmp_path: Path) -> None:
     for name in ("1.wav", "2.wav", "hangs.wav", "last.wav"):
         write(tmp_path / "in" / name, tone(0.3))
     (tmp_path / "in" / "2.wav").write_bytes(b"no sound")
-    code = (
-        "import time, audiorestore.audio.files as files\n"
-        "write = files.FileWriter.write\n"
-        "def caught(writer, samples):\n"
-        "    kept = write(writer, samples)\n"
-        "    if writer.path.name == 'hangs.wav':\n"
-        "        time.sleep(10_000)\n"
-        "    return kept\n"
-        "files.FileWriter.write = caught\n"
-        "from audiorestore.cli import main\n"
-        "main()\n"
-    )
     words = ["restore", str(tmp_path / "in"), "-o", str(tmp_path / "out"), "--no-denoise", "--residual", "--json"]
     (tmp_path / "temporary").mkdir()
     done = subprocess.run(
-        [sys.executable, "-c", code, *words, "--hang-seconds", "8"],
+        [sys.executable, "-c", HANGING, *words, "--hang-seconds", "8"],
         env={**os.environ, "TMPDIR": str(tmp_path / "temporary")},
         capture_output=True,
         text=True,
@@ -164,6 +167,36 @@ def test_a_file_that_hangs_is_cut_off_and_the_others_are_done(tmp_path: Path) ->
     there = {f"{name}{tail}" for name in ("1.wav", "last.wav") for tail in ("", ".residual.wav", ".restoration.json")}
     assert {path.name for path in (tmp_path / "out").rglob("*") if path.is_file()} == there
     assert not list((tmp_path / "temporary").iterdir())
+
+
+@pytest.mark.slow
+def test_a_file_that_hangs_is_cut_off_where_nobody_reads_what_is_told(tmp_path: Path) -> None:
+    for name in ("hangs.wav", "last.wav"):
+        write(tmp_path / "in" / name, tone(0.3))
+    ours, theirs = os.pipe()
+    os.close(ours)
+    words = ["restore", str(tmp_path / "in"), "-o", str(tmp_path / "out"), "--no-denoise", "--hang-seconds", "6"]
+    with os.fdopen(theirs, "wb") as told:
+        subprocess.run([sys.executable, "-c", HANGING, *words], stdout=told, stderr=told, check=False, timeout=300)
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"last.wav", "last.wav.restoration.json"}
+
+
+@pytest.mark.parametrize("closed", [True, False], ids=["closed", "nobody reads"])
+def test_a_command_starts_anew_whatever_became_of_its_output(tmp_path: Path, closed: bool) -> None:
+    code = (
+        "import sys\n"
+        "from audiorestore.cli.again import start_again, state_before\n"
+        "before = state_before()\n"
+        "if before is None:\n"
+        "    if sys.stdout: sys.stdout.write('never read')\n"
+        "    start_again(['a file', None, '\\udcff'])\n"
+        "open(sys.argv[1], 'x').write(ascii(before))\n"
+    )
+    shell = '"$0" -c "$1" "$2" >&-' if closed else '( sleep 1; "$0" -c "$1" "$2" ) | true'
+    environment = {**os.environ, "PYTHONUNBUFFERED": ""}  # what is written waits to be flushed
+    command = ["sh", "-c", shell, sys.executable, code, tmp_path / "state"]
+    subprocess.run(command, env=environment, check=False, timeout=60)
+    assert (tmp_path / "state").read_text() == ascii(["a file", None, "\udcff"])
 
 
 def test_there_is_no_limit_of_nothing(tmp_path: Path, tape: Path) -> None:

@@ -6,6 +6,7 @@ import json
 import os
 import sys
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -21,8 +22,9 @@ def start_again(state: Any) -> NoReturn:
     descriptor, name = tempfile.mkstemp(prefix="audiorestore-")
     with os.fdopen(descriptor, "w", encoding="ascii") as file:
         json.dump(state, file)
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(AttributeError, OSError):  # closed, or nobody reads it any more
+            stream.flush()
     os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], {**os.environ, STATE: name})
 
 

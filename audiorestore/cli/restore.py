@@ -188,9 +188,11 @@ def restore(
 
                     def cut_off(task: _Task = task, display: _Display = display) -> None:
                         outcome = Outcome(task.name, task.result, reason=words(hang_seconds))
-                        display.finish(outcome, task.size)
-                        display.stop()
-                        start_again({"outcomes": [to_mapping(item) for item in (*outcomes, outcome)], "here": here})
+                        try:
+                            display.finish(outcome, task.size)
+                            display.stop()
+                        finally:  # also where nobody reads what is told
+                            start_again({"outcomes": [to_mapping(item) for item in (*outcomes, outcome)], "here": here})
 
                     with watch.over(cut_off):
                         outcome = _restore(task, settings, restorer, display, watch.alive, wanted, force=force)
