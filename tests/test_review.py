@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from typer.testing import CliRunner, Result
 
 from audiorestore.cli.app import app
 from audiorestore.cli.exits import ExitCode
+from audiorestore.cli.review import review
 from audiorestore.jobs import Job, run_job
 from audiorestore.records.record import Record, record_path, schema_path
 from audiorestore.records.verify import Candidate, verify
@@ -50,6 +53,25 @@ def test_decisions_are_added_and_the_record_stays_good(result: Path) -> None:
     assert verify(Candidate(result, Path())).good
     assert result.read_bytes() == sound
     assert sorted(path.name for path in result.parent.iterdir()) == ["a.wav", "b.wav", "b.wav.restoration.json"]
+
+
+def test_of_many_who_decide_at_once_none_is_lost(result: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read = Record.read
+
+    def slowly(path: Path) -> Record:
+        record = read(path)
+        time.sleep(0.02)
+        return record
+
+    monkeypatch.setattr(Record, "read", slowly)
+
+    def decide(name: str) -> None:
+        review(result, "accept", by=name, strength=None, note="", as_json=False)
+
+    names = [f"Ada {number}" for number in range(8)]
+    with ThreadPoolExecutor(8) as people:
+        list(people.map(decide, names))
+    assert sorted(item.by for item in read(record_path(result)).reviews) == names
 
 
 def test_without_a_decision_all_are_shown_and_nothing_is_written(result: Path, monkeypatch) -> None:

@@ -235,6 +235,28 @@ def only_one(path: Path) -> Iterator[bool]:
         os.close(descriptor)
 
 
+@contextlib.contextmanager
+def turn(path: Path) -> Iterator[None]:
+    """Hold a lock on a file that the block replaces; who else wants it waits, and then finds what was put there.
+
+    Where there is no file, or the share has no locks, nobody waits.
+    """
+    while True:
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        except OSError:
+            yield
+            return
+        try:
+            with contextlib.suppress(OSError):
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+            if _has_name(descriptor, path):
+                yield
+                return
+        finally:
+            os.close(descriptor)
+
+
 def _create_part(path: Path, mode: int) -> tuple[Path, int]:
     """Create an empty hidden file beside ``path``; return it, and the descriptor by which it is locked.
 

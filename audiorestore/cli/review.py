@@ -40,6 +40,7 @@ def review(
     from dataclasses import replace
 
     from audiorestore.audio.naming import RECORD_SUFFIX
+    from audiorestore.audio.partfile import turn
     from audiorestore.records.record import Record, record_path
 
     path = place if place.name.endswith(RECORD_SUFFIX) else record_path(place)
@@ -47,11 +48,12 @@ def review(
         raise ConfigError("review: expected a decision with --strength, --by and --note, found none")
     if not path.is_file():
         raise InputError(place, expected=f"a restored file with its record {path.name}", found="no record")
-    record = Record.read(path)
-    if decision is not None:
-        record = replace(record, reviews=(*record.reviews, _decided(decision, strength, by, note)))
-        # A link keeps to be one: the record it leads to is what is written.
-        record.write(path.resolve(), force=True)
+    with turn(path):  # of two who decide at once, neither is lost
+        record = Record.read(path)
+        if decision is not None:
+            record = replace(record, reviews=(*record.reviews, _decided(decision, strength, by, note)))
+            # A link keeps to be one: the record it leads to is what is written.
+            record.write(path.resolve(), force=True)
     _show(record.reviews, as_json=as_json)
 
 
