@@ -345,3 +345,15 @@ def test_of_two_copies_with_decisions_the_later_one_holds_and_neither_outweighs_
     summary = run(configured(archive, force=True))
     assert (summary.done, summary.refused) == (8, 0)
     assert Record.read(record_path(archive.destination / NAME)).reviews == ()
+
+
+def test_a_decision_about_one_of_many_copies_is_found(archive: Archive, nothing_restored: Callable[[], None]) -> None:
+    for number in range(17):
+        shutil.copy(archive.source / NAME, archive.source / f"copy {number:02}.wav")
+    run(archive)
+    decide(archive, "reject")
+    assert run(archive).refused == 1
+    nothing_restored()
+    shutil.copy(archive.source / NAME, archive.source / "third.wav")
+    assert run(archive).refused == 2
+    assert (archive.destination / QUARANTINE / "third.wav").is_file()

@@ -168,7 +168,8 @@ UPDATE files SET status = 'pending', again = 1, crashes = 0, error = NULL WHERE 
 """
 _LIKE = """
 SELECT * FROM files WHERE audio_seconds = ? AND audio_sha256 = ? AND status IN ('done', 'refused') AND source != ?
-    ORDER BY model = ? AND parameters = ? DESC, status, source LIMIT 16
+    ORDER BY EXISTS (SELECT 1 FROM reviews WHERE reviews.source = files.source AND decision != '') DESC,
+    model = ? AND parameters = ? DESC, status, source LIMIT 16
 """
 _PENDING = """
 SELECT crashes, source, size FROM files WHERE status = 'pending' AND run >= ? AND (crashes, source) > (?, ?)
@@ -593,7 +594,10 @@ class Ledger:
         return self._connection.execute(statement, (audio_seconds,)).fetchone() is not None
 
     def same_sound(self, row: Row, audio_seconds: float, audio_sha256: str) -> list[Row]:
-        """Return other sources with these samples that are done, or refused (at most 16), those of its recipe first."""
+        """Return other sources with these samples that are done, or refused, at most 16.
+
+        Those about which somebody has decided come first, then those of the row's recipe.
+        """
         return list(self._select(_LIKE, audio_seconds, audio_sha256, _stored(row.source), row.model, row.parameters))
 
     def forget(self, row: Row) -> None:
