@@ -175,7 +175,7 @@ def spread(seconds: float, per_second: float, *, begin: float = 0.0, length: int
 
 @pytest.mark.usefixtures("spikes")
 @pytest.mark.parametrize(
-    ("per_second", "length", "found"), [(50, 2, True), (50, 8, True), (50, 9, False), (10, 2, False), (0.5, 2, False)]
+    ("per_second", "length", "found"), [(50, 2, True), (50, 16, True), (50, 17, False), (10, 2, False), (0.5, 2, False)]
 )
 def test_crackle_is_dense_and_short(per_second: float, length: int, found: bool) -> None:
     places = spread(25.0, per_second, length=length)

@@ -35,7 +35,7 @@ class CrackleConfig:
             less than half of ``least_per_second`` are found in it, the rest is not.
     """
 
-    longest_seconds: float = 0.0005
+    longest_seconds: float = 0.001
     fewest_samples: int = 5
     least_per_second: float = 20.0
     span_seconds: float = 10.0
