@@ -15,7 +15,7 @@ from audiorestore.config import to_mapping
 from audiorestore.damage import synthesis
 from audiorestore.damage.decrackle import CracklePlan, Decrackled, fill
 from audiorestore.errors import CheckpointError, ReplayError
-from audiorestore.jobs import Job, network_hashes, run_job
+from audiorestore.jobs import Job, make_restorer, network_hashes, run_job
 from audiorestore.models.checkpoint import load_checkpoint, save_checkpoint
 from audiorestore.models.impulses import ImpulseDetector, ImpulsesConfig
 from audiorestore.records.ledger import recipe, recipe_of
@@ -289,6 +289,21 @@ def test_a_denoiser_is_no_detector_nor_the_other_way() -> None:
         CheckpointError, match="impulses: expected a network that restores sound, found one of impulses"
     ):
         load_checkpoint("impulses").network()
+
+
+@pytest.mark.parametrize("denoise", [False, True])
+@pytest.mark.parametrize("name", ["nowhere", "recurrent"])
+def test_a_wrong_detector_is_found_before_any_file_is_opened(name: str, denoise: bool) -> None:
+    with pytest.raises(CheckpointError, match=f"{name}: expected"):
+        make_restorer(replace(ALONE, detector=name, denoise=denoise), device="cpu")
+    assert make_restorer(replace(ALONE, detector=name, decrackle=False), device="cpu") is None
+
+
+def test_a_detector_for_a_model_is_found_before_a_batch_begins() -> None:
+    config = replace(ALONE, model=DEFAULT_DETECTOR)
+    assert network_hashes(config)
+    with pytest.raises(CheckpointError, match="impulses: expected a network that restores sound"):
+        network_hashes(replace(config, denoise=True))
 
 
 @pytest.mark.parametrize("values", [{"possible": 0.0}, {"possible": 0.7, "certain": 0.6}, {"certain": 1.0}])
