@@ -97,8 +97,11 @@ def make_restorer(config: RestorationConfig, *, device: str = "auto") -> Restore
     """Return the network that the configuration asks for, loaded and ready; make it once a process.
 
     Raises:
-        CheckpointError: no such model. DependencyError: no such device.
+        CheckpointError: no such model, or no such detector: a wrong name is found before any file is opened.
+        DependencyError: no such device.
     """
+    if config.uses_detector:
+        _detector(config)
     if not config.uses_network:
         return None
     return Restorer(load_checkpoint(config.model), device=device, config=config.chunks)
@@ -108,9 +111,13 @@ def network_hashes(config: RestorationConfig) -> str:
     """Return the hashes of the networks that a configuration may use, as `Record.networks` tells them.
 
     Raises:
-        CheckpointError: no such model.
+        CheckpointError: no such model, or one of another kind.
     """
-    denoiser = load_checkpoint(config.model).sha256 if config.uses_network else ""
+    denoiser = ""
+    if config.uses_network:
+        checkpoint = load_checkpoint(config.model)
+        checkpoint.network()  # a batch is refused before it begins
+        denoiser = checkpoint.sha256
     detector = _detector(config).sha256 if config.uses_detector else ""
     return joined_hashes(denoiser, detector)
 

@@ -29,16 +29,17 @@ def diagnosis(*found: tuple[Kind, float, float]) -> Diagnosis:
     return Diagnosis(48_000, 1, 100, tuple(findings))
 
 
-def test_nothing_found_is_nothing_done() -> None:
+def test_where_nothing_is_found_only_crackle_is_looked_for() -> None:
     advice = advise(diagnosis(), AUTO)
-    assert not any(step.on for step in advice.steps)
-    assert not any(getattr(advice.config, stage) for stage in REPAIRS)
+    assert [step.stage for step in advice.steps if step.on] == ["decrackle", "limit"]
+    assert [stage for stage in REPAIRS if getattr(advice.config, stage)] == ["decrackle"]
+    assert "does nothing where it finds no crackle" in advice.steps[2].why
 
 
 def test_only_what_was_found_is_repaired_in_the_order_of_the_pipeline() -> None:
     advice = advise(diagnosis(("clicks", 0.9, 0.5)), AUTO)
     assert [(step.stage, step.on) for step in advice.steps] == [
-        *((stage, stage == "denoise") for stage in REPAIRS),
+        *((stage, stage in ("decrackle", "denoise")) for stage in REPAIRS),
         ("limit", True),
     ]
     assert advice.config.denoise
@@ -70,7 +71,7 @@ def test_what_a_person_set_stays() -> None:
 def test_without_auto_the_settings_stay() -> None:
     advice = advise(diagnosis(), DEFAULT)
     assert advice.config == DEFAULT
-    assert [step.stage for step in advice.steps if step.on] == ["denoise", "limit"]
+    assert [step.stage for step in advice.steps if step.on] == ["decrackle", "denoise", "limit"]
 
 
 def test_what_no_stage_repairs_is_named() -> None:
@@ -94,7 +95,7 @@ def test_a_plan_is_printed_and_nothing_is_written(recording: Path, tmp_path: Pat
     )
     assert done.exit_code == 0
     (plan,) = json.loads(done.stdout)["files"]
-    assert [step["stage"] for step in plan["plan"]["steps"] if step["on"]] == ["degap", "limit"]
+    assert [step["stage"] for step in plan["plan"]["steps"] if step["on"]] == ["degap", "decrackle", "limit"]
     assert not (tmp_path / "out").exists()
     table = CliRunner().invoke(app, ["restore", str(recording), "-o", str(tmp_path / "out"), "--plan"])
     assert "mend dropouts" in table.stdout
@@ -109,7 +110,7 @@ def test_auto_does_what_the_plan_says(recording: Path, tmp_path: Path) -> None:
     assert [stage.name for stage in record.stages if stage.applied] == ["degap", "limit"]
     assert record.config["auto"] is True
     assert record.config["denoise"] is True
-    assert [step["stage"] for step in record.advice["steps"] if step["on"]] == ["degap", "limit"]
+    assert [step["stage"] for step in record.advice["steps"] if step["on"]] == ["degap", "decrackle", "limit"]
     jsonschema.Draft202012Validator(json.loads(schema_path().read_text())).validate(
         json.loads(record_path(out / "tape.wav").read_text())
     )

@@ -285,6 +285,7 @@ def test_results_are_replaced_only_by_force(tmp_path: Path, tape: Path) -> None:
         (["--config", "nothing"], "nothing: expected a YAML file or one of the shipped restore configurations"),
         (["--overflow", "wrap"], "options: overflow: expected one of clip, float, attenuate, found 'wrap'"),
         (["--model", "nothing"], "nothing: expected a checkpoint folder"),
+        (["--model", "impulses"], "impulses: expected a network that restores sound"),
         (["--device", "gpu"], "device: expected auto, cpu, cuda or cuda:N, found 'gpu'"),
         (["--strength", "-1"], "strength"),
     ],

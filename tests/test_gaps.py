@@ -201,7 +201,7 @@ def test_black_that_is_damage_is_filled_and_other_black_stays() -> None:
     sound = _damaged(_programme(3.0), (Gap(0, 4000, 4300, 16, 0.0, filled=True),))
     sound[12000:14000] = 0
     audio = _audio(sound)
-    plan = Plan(level=0.1, offsets=(0.0,), gaps=_plan(audio), clipping=None, hum=None)
+    plan = Plan(level=0.1, offsets=(0.0,), gaps=_plan(audio), clipping=None, crackle=None, hum=None)
     result = restored(audio, plan, RestorationConfig(denoise=False), None).read(0, audio.n_samples)
     assert result[0, 4050:4250].abs().min() > 0
     assert not result[0, 12000:14000].any()

@@ -34,6 +34,10 @@ FRAME_SECONDS = 0.03  # at least; frames are powers of two
 QUIETEST = 1e-6
 """Prediction errors under -120 dBFS are measured in units of that."""
 
+POSSIBLE = 0.5
+"""Probability from which a sample may be part of an impulse."""
+CERTAIN = 0.6
+"""An impulse has a sample of at least this probability."""
 PIECE = 65_536
 """Samples that the network is run on at once: what fits into the processor's cache."""
 REACH = 1_024
@@ -44,23 +48,15 @@ FloatArray = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class ImpulsesConfig:
-    """Shape of the network, and what it takes for certain.
+    """Shape of the network.
 
     Args:
         channels: of its three levels, at a quarter, a sixteenth and a 64th of the rate.
         blocks: residual blocks of each level, on the way down and up again; in the middle of the last.
-        possible: probability from which a sample may be part of an impulse.
-        certain: an impulse has a sample of at least this probability.
     """
 
     channels: tuple[int, int, int] = (32, 64, 96)
     blocks: tuple[int, int, int] = (1, 1, 2)
-    possible: float = 0.5
-    certain: float = 0.6
-
-    def __post_init__(self) -> None:
-        if not 0 < self.possible <= self.certain < 1:
-            raise ValueError("possible and certain: expected 0 < possible <= certain < 1")
 
 
 class ImpulseDetector(nn.Module):
@@ -108,9 +104,9 @@ class ImpulseDetector(nn.Module):
     def find(self, samples: Tensor, sample_rate: int) -> Mask:
         """Return which samples [T] are lost to impulses: runs of possible ones with a certain one among them."""
         probability = self.probabilities(samples, sample_rate)
-        lost: Mask = probability >= self.config.possible
+        lost: Mask = probability >= POSSIBLE
         for begin, end in runs_of(lost):
-            if probability[begin:end].max() < self.config.certain:
+            if probability[begin:end].max() < CERTAIN:
                 lost[begin:end] = False
         return lost
 

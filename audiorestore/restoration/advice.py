@@ -23,6 +23,12 @@ TASKS: dict[Repair, str] = {
     "dehum": "subtract hum",
     "denoise": "run the network",
 }
+NETWORKS: tuple[Repair, ...] = ("decrackle", "denoise")
+# Why a network runs where nothing was found.
+ANYWAY: dict[Repair, str] = {
+    "decrackle": "by the settings; it does nothing where it finds no crackle itself",
+    "denoise": "by the settings, wherever it may find noise",
+}
 # Noise that goes on all the time needs no more reduction than makes it unobtrusive; what comes in bursts, and what is
 # rebuilt, is either repaired or not.
 STEADY: tuple[Kind, ...] = ("hiss", "unsteady noise", "rumble")
@@ -73,13 +79,16 @@ def advise(diagnosis: Diagnosis, config: RestorationConfig) -> Advice:
     chosen: dict[str, bool] = {}
     for stage in REPAIRS:
         # What a formula finds it can repair; what only a network can repair must be sure.
-        known = sure if stage == "denoise" else diagnosis.findings
+        known = sure if stage in NETWORKS else diagnosis.findings
         reasons = [finding for finding in known if stage in _repairs(finding)]
         wanted = bool(getattr(config, stage))
-        # The formulas look for their damage themselves and do nothing without it; the network runs wherever it is on.
-        done = wanted and (bool(reasons) or (stage == "denoise" and (not auto or stage in fixed)))
+        # The formulas look for their damage themselves, as an inspection does, and do nothing without it. So does the
+        # network for crackle, which sees more of it than an inspection; the other one runs wherever it is on.
+        anyway = stage == "decrackle" or (stage == "denoise" and (not auto or stage in fixed))
+        done = wanted and (bool(reasons) or anyway)
         chosen[stage] = done if auto and stage not in fixed else wanted
-        steps.append(Step(stage, done, TASKS[stage], _why(reasons, wanted=wanted, fixed=stage in fixed, done=done)))
+        why = _why(reasons, wanted=wanted, done=done) or ("asked for" if stage in fixed else ANYWAY[stage])
+        steps.append(Step(stage, done, TASKS[stage], why))
     strength = config.strength_db
     if auto and "strength_db" not in fixed:
         strength = min(strength, _needed(diagnosis.findings, strength))
@@ -105,10 +114,11 @@ def _repairs(finding: Finding) -> tuple[Repair | None, ...]:
     return (finding.repaired_by, "denoise") if finding.repaired_by == "decrackle" else (finding.repaired_by,)
 
 
-def _why(reasons: list[Finding], *, wanted: bool, fixed: bool, done: bool) -> str:
+def _why(reasons: list[Finding], *, wanted: bool, done: bool) -> str:
+    """Return why a stage is done or not; nothing if it is done without a finding."""
     found = "; ".join(_summaries(reasons))
     if done:
-        return found or ("asked for" if fixed else "by the settings, wherever it may find noise")
+        return found
     if not wanted:
         return f"switched off{f', though found: {found}' if found else ''}"
     return "nothing found that it repairs"
@@ -136,7 +146,7 @@ def _needed(findings: Iterable[Finding], most: float) -> float:
         finding
         for finding in findings
         if finding.repaired_by is not None
-        and (finding.repaired_by != "denoise" or finding.confidence >= LEAST_CONFIDENCE)
+        and (finding.repaired_by not in NETWORKS or finding.confidence >= LEAST_CONFIDENCE)
     ]
     if not repaired or any(finding.kind not in STEADY for finding in repaired):
         return most

@@ -14,6 +14,7 @@ from functools import lru_cache
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from audiorestore.audio.signal import Source, read_padded
@@ -35,7 +36,7 @@ class CrackleConfig:
             less than half of ``least_per_second`` are found in it, the rest is not.
     """
 
-    longest_seconds: float = 0.0005
+    longest_seconds: float = 0.001
     fewest_samples: int = 5
     least_per_second: float = 20.0
     span_seconds: float = 10.0
@@ -46,6 +47,12 @@ DEFAULT_DETECTOR = "impulses"
 
 CONTEXT_SECONDS = 0.25
 """Further away nothing has a say: frames of prediction and the network's convolutions reach about 0.15 s."""
+SAME_SAMPLES = 3
+FOLLOWERS = 4
+RHYTHM = 0.35
+"""Share of impulses that are followed at one distance, beyond what chance brings, from which they are meant."""
+MOST_THREADS = 4
+"""Each holds a span of all channels and what the network sees of one."""
 LOOKS = 2
 """What is filled no longer hides what is beside it, so there is a second look."""
 
@@ -61,16 +68,17 @@ class CrackleFinder:
     def analyse(self, source: Source, *, cores: int) -> CracklePlan | None:
         """Return where crackle is, or None where there is none.
 
-        Spans are looked at with a quarter of a second on either side, as many at once as there are cores.
+        Spans are looked at with a quarter of a second on either side, as many at once as there are cores, but no more
+        than four: each takes some tens of megabytes.
         """
         span = round(self.config.span_seconds * source.sample_rate)
         starts = range(0, source.n_samples, span)
-        with ThreadPoolExecutor(cores, "crackle", torch.set_num_threads, (1,)) as threads:
+        with ThreadPoolExecutor(min(cores, MOST_THREADS), "crackle", torch.set_num_threads, (1,)) as threads:
             found = list(
                 threads.map(lambda start: self._span(source, start, min(start + span, source.n_samples)), starts)
             )
         runs = tuple(
-            self._dense(joined([piece[channel] for piece in found]), source.n_samples, source.sample_rate)
+            self._crackle(joined([piece[channel] for piece in found]), source.n_samples, source.sample_rate)
             for channel in range(source.channels)
         )
         return CracklePlan(runs) if any(map(len, runs)) else None
@@ -108,12 +116,36 @@ class CrackleFinder:
         longest = max(self.config.longest_seconds * sample_rate, self.config.fewest_samples)
         return runs[runs[:, 1] - runs[:, 0] <= longest]
 
+    def _crackle(self, runs: Runs, n_samples: int, sample_rate: int) -> Runs:
+        """Return those that are crackle: dense, and in no rhythm."""
+        runs = runs[~_in_rhythm(runs[:, 0], sample_rate)]
+        return self._dense(runs, n_samples, sample_rate)
+
     def _dense(self, runs: Runs, n_samples: int, sample_rate: int) -> Runs:
         """Return those that have enough others around them."""
         starts = runs[:, 0]
         first, last = np.maximum(starts - sample_rate, 0), np.minimum(starts + sample_rate, n_samples)
         near = np.searchsorted(starts, last) - np.searchsorted(starts, first)
         return runs[near >= self.config.least_per_second * np.maximum((last - first) / sample_rate, 1)]
+
+
+def _in_rhythm(starts: NDArray[np.int64], sample_rate: int) -> NDArray[np.bool_]:
+    """Tell which impulses lie in a half second in which many follow each other at the same distance.
+
+    Those of dust and wear come by chance. Those of square waves, sawtooths and pulse trains out of simple synthesis
+    come in rhythm, and are the sound. Of impulses by chance a share as large as their number in `SAME_SAMPLES` is
+    followed by another one at any given distance.
+    """
+    meant = np.zeros(len(starts), bool)
+    for places in np.split(np.arange(len(starts)), np.flatnonzero(np.diff(starts * 2 // sample_rate)) + 1):
+        here = starts[places]
+        distances = np.concatenate([here[step:] - here[:-step] for step in range(1, FOLLOWERS + 1)])
+        if len(here) <= FOLLOWERS:
+            continue
+        share = max(np.bincount((distances + shift) // SAME_SAMPLES).max() for shift in (0, 1)) / len(here)
+        by_chance = 2 * len(here) * SAME_SAMPLES / sample_rate
+        meant[places] = share - by_chance > RHYTHM
+    return meant
 
 
 @lru_cache(maxsize=4)
