@@ -97,8 +97,8 @@ class BatchConfig:
             if number < 1:
                 raise ValueError(f"{name}: expected 1 or more, found {number}")
         for name in ("seconds_per_task", "shard_minutes", "lease_seconds", "hang_seconds"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name}: expected more than 0, found {getattr(self, name)}")
+            if not 0 < getattr(self, name) < math.inf:
+                raise ValueError(f"{name}: expected a number above 0, found {getattr(self, name)}")
         if self.retries < 0 or not self.retry_seconds >= 0:
             raise ValueError("retries and retry_seconds: expected 0 or more")
         if self.runner == "threads" and (self.runner_options or self.task_options):

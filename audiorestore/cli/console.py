@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from rich import box
 from rich.console import Console
@@ -29,12 +29,17 @@ _EIGHTHS = " \u258f\u258e\u258d\u258c\u258b\u258a\u2589\u2588"
 
 def messages() -> Console:
     """Return the console for progress and errors: standard error."""
-    return Console(stderr=True, highlight=False, width=None if sys.stderr.isatty() else PIPE_WIDTH)
+    return Console(stderr=True, highlight=False, width=_width(sys.stderr))
 
 
 def results() -> Console:
     """Return the console for results: standard output."""
-    return Console(highlight=False, width=None if sys.stdout.isatty() else PIPE_WIDTH)
+    return Console(highlight=False, width=_width(sys.stdout))
+
+
+def _width(stream: TextIO | None) -> int | None:
+    """Return how wide to write; None leaves it to the terminal. A stream that was closed from outside is None."""
+    return None if stream is not None and stream.isatty() else PIPE_WIDTH
 
 
 def complain(message: str) -> None:
