@@ -86,7 +86,7 @@ def made(folder: Path, count: int) -> Archive:
         path = folder / "source" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"sound")
-    config = BatchConfig(restore=RestorationConfig(denoise=False), device="cpu")
+    config = BatchConfig(restore=RestorationConfig(denoise=False, decrackle=False), device="cpu")
     return Archive(folder / "source", folder / "results", config)
 
 
