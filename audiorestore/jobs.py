@@ -118,13 +118,16 @@ def network_hashes(config: RestorationConfig) -> str:
         checkpoint = load_checkpoint(config.model)
         checkpoint.network()  # a batch is refused before it begins
         denoiser = checkpoint.sha256
-    detector = _detector(config).sha256 if config.uses_detector else ""
-    return joined_hashes(denoiser, detector)
+    return _with_detector(denoiser, config)
 
 
 def _at_hand(config: RestorationConfig, restorer: Restorer | None) -> str:
     """Return what `network_hashes` does, of a network that is loaded."""
-    return joined_hashes(_model(restorer).get("sha256", ""), _detector(config).sha256 if config.uses_detector else "")
+    return _with_detector(_model(restorer).get("sha256", ""), config)
+
+
+def _with_detector(denoiser: str, config: RestorationConfig) -> str:
+    return joined_hashes(denoiser, _detector(config).sha256 if config.uses_detector else "")
 
 
 def _detector(config: RestorationConfig) -> Checkpoint:

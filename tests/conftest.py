@@ -16,10 +16,11 @@ import torch
 from torch import Tensor
 
 from audiorestore.audio.signal import Source
-from audiorestore.models.checkpoint import Checkpoint, build
+from audiorestore.models.checkpoint import Checkpoint, build, load_checkpoint
 from audiorestore.models.recurrent import RecurrentConfig
 from audiorestore.records.record import SEAL
 from audiorestore.spectral.stft import StftConfig
+from audiorestore.training.trainer import Progress, TrainingConfig, TrainingData, train
 from tests.servers import s3_server
 
 TINY = RecurrentConfig(
@@ -78,6 +79,27 @@ def check_threads(make: Callable[[], Source], *, step: int) -> None:
         starts = range(0, shared.n_samples, step)
         parts = list(pool.map(lambda start: shared.read(start, min(start + step, shared.n_samples)), starts))
     assert torch.equal(torch.cat(parts, dim=1), whole)
+
+
+def trained_whole_and_in_parts(
+    config: TrainingConfig, data: TrainingData, folder: Path, processes: int
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Return the weights of a run, and those of the same run killed after step 5 and resumed."""
+    cache = folder / "cache"
+    train(config, data, folder / "whole", processes=processes, cache=cache)
+
+    class Killed(BaseException):
+        pass
+
+    def kill(progress: Progress) -> None:
+        if progress.step == 5:  # after the state of step 4 was saved
+            raise Killed
+
+    with pytest.raises(Killed):
+        train(config, data, folder / "parts", processes=processes, cache=cache, report=kill)
+    train(config, data, folder / "parts", processes=processes, cache=cache)
+    whole, parts = (dict(load_checkpoint(folder / run / "checkpoint").weights) for run in ("whole", "parts"))
+    return whole, parts
 
 
 def unsealed(record: Path) -> dict[str, Any]:

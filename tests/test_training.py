@@ -23,7 +23,7 @@ from audiorestore.training.losses import LossConfig, RestorationLoss
 from audiorestore.training.optimiser import Muon, OptimiserConfig, orthogonalise
 from audiorestore.training.trainer import Progress, TrainingConfig, TrainingData, train
 from audiorestore.training.validation import CLEAN, Scores, evaluate
-from tests.conftest import TINY, noise
+from tests.conftest import TINY, noise, trained_whole_and_in_parts
 
 RATE = 16_000
 
@@ -89,20 +89,7 @@ def test_killed_and_resumed_equals_uninterrupted(
     sounds: Path, config: TrainingConfig, tmp_path: Path, processes: int
 ) -> None:
     config = replace(config, validate_every=6)
-    cache = tmp_path / "cache"
-    train(config, data(sounds), tmp_path / "whole", processes=processes, cache=cache)
-
-    class Killed(BaseException):
-        pass
-
-    def kill(progress: Progress) -> None:
-        if progress.step == 5:  # after the state of step 4 was saved
-            raise Killed
-
-    with pytest.raises(Killed):
-        train(config, data(sounds), tmp_path / "parts", processes=processes, cache=cache, report=kill)
-    train(config, data(sounds), tmp_path / "parts", processes=processes, cache=cache)
-    whole, parts = weights(tmp_path / "whole"), weights(tmp_path / "parts")
+    whole, parts = trained_whole_and_in_parts(config, data(sounds), tmp_path, processes)
     assert all(torch.equal(whole[name], parts[name]) for name in whole)
 
 

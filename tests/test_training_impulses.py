@@ -26,7 +26,8 @@ from audiorestore.spectral.runs import mask_of, runs_of
 from audiorestore.training.dataset import BankLibrary, ClipPicker, PairConfig, PairPool, SoundBank
 from audiorestore.training.impulses import ImpulsePairConfig, ImpulsePairMaker, MarkLoss, marks_of, mend
 from audiorestore.training.optimiser import OptimiserConfig, make_optimisers
-from audiorestore.training.trainer import Progress, TrainingConfig, TrainingData, train
+from audiorestore.training.trainer import TrainingConfig, TrainingData, train
+from tests.conftest import trained_whole_and_in_parts
 
 RATE = 16_000
 SMALL = ImpulsesConfig(channels=(8, 8, 8), blocks=(1, 1, 1))
@@ -218,21 +219,7 @@ def test_what_is_found_is_filled_and_the_rest_stays(monkeypatch: pytest.MonkeyPa
 @pytest.mark.parametrize("processes", [1, 2])
 def test_killed_and_resumed_equals_uninterrupted(sounds: Path, recipe: Path, tmp_path: Path, processes: int) -> None:
     config = load_config(TrainingConfig, recipe)
-    data = TrainingData((sounds / "speech",))
-    cache = tmp_path / "cache"
-    train(config, data, tmp_path / "whole", processes=processes, cache=cache)
-
-    class Killed(BaseException):
-        pass
-
-    def kill(progress: Progress) -> None:
-        if progress.step == 5:  # after the state of step 4 was saved
-            raise Killed
-
-    with pytest.raises(Killed):
-        train(config, data, tmp_path / "parts", processes=processes, cache=cache, report=kill)
-    train(config, data, tmp_path / "parts", processes=processes, cache=cache)
-    whole, parts = (dict(load_checkpoint(tmp_path / run / "checkpoint").weights) for run in ("whole", "parts"))
+    whole, parts = trained_whole_and_in_parts(config, TrainingData((sounds / "speech",)), tmp_path, processes)
     assert same(whole, parts)
     torch.manual_seed(config.seed)
     assert not same(whole, build(SMALL).state_dict())

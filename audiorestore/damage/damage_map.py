@@ -17,6 +17,7 @@ from audiorestore.audio.signal import Source, blocks
 from audiorestore.damage.declip import DeclipPlan, Wall
 from audiorestore.damage.gaps import Gap, GapPlan
 from audiorestore.damage.hum import HumPlan
+from audiorestore.spectral.runs import runs_of
 
 MOST_RANGES = 500
 _LEAST_GAP_SECONDS = 0.001
@@ -149,8 +150,8 @@ def _clipped_ranges(source: Source, plan: DeclipPlan) -> _Ranges:
             clipped = (row >= np.float32(above.level if above else np.inf)) | (
                 row <= np.float32(-below.level if below else -np.inf)
             )
-            edges = np.flatnonzero(np.diff(clipped, prepend=False, append=False)) + number * size
-            found.add(channel, edges[::2], edges[1::2])
+            runs = runs_of(clipped) + number * size
+            found.add(channel, runs[:, 0], runs[:, 1])
         found.shorten(source.n_samples)
     return found
 

@@ -98,8 +98,7 @@ class Decrackled(StageSource):
             if len(runs):
                 row = samples[channel].numpy().astype(np.float64)
                 filled = fill(row, np.clip(runs, 0, len(row)), sample_rate=self.sample_rate)
-                lost = torch.from_numpy(mask_of(runs, len(row)))
-                samples[channel] = torch.where(lost, torch.from_numpy(filled).float(), samples[channel])
+                samples[channel] = torch.from_numpy(filled)  # what was not lost is a float32 still
         return samples[:, around : around + last - first]
 
 

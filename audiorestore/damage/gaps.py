@@ -34,6 +34,7 @@ from torch import Tensor
 from audiorestore.audio.signal import Source, StageSource, read_padded
 from audiorestore.config import to_mapping
 from audiorestore.damage.windows import WindowCache
+from audiorestore.spectral.runs import runs_of
 
 Real: TypeAlias = npt.NDArray[np.floating[Any]]
 
@@ -337,8 +338,7 @@ def _raisable(row: Real, power: Real, sample_rate: int, config: GapConfig) -> It
     level = 10 * np.log10(uniform_filter1d(power, 7) + 1e-12)
     longest = round(config.longest_seconds / BLOCK_SECONDS)
     sunk = minimum_filter1d(maximum_filter1d(level, longest), longest) - level > LEAST_DIP_DB
-    bounds = np.flatnonzero(np.diff(sunk, prepend=False, append=False))
-    for begin, end in bounds.reshape(-1, 2).tolist():
+    for begin, end in runs_of(sunk).tolist():
         inner = np.arange(begin + 3, end - 3)
         if not 2 <= inner.size < longest or begin < 12 or end + 12 > level.size:
             continue

@@ -12,6 +12,7 @@ from scipy import fft
 
 from audiorestore.diagnosis.finding import Finding, Kind
 from audiorestore.quality.framing import FloatArray, FrameCutter, Series
+from audiorestore.spectral.runs import runs_of
 
 BLOCK_SECONDS = 0.05
 SILENT_PEAK = 10 ** (-75 / 20)
@@ -146,7 +147,7 @@ class ChannelMeter:
 
     def _silences(self) -> Iterator[Finding]:
         quiet = self._peaks.values() < SILENT_PEAK
-        edges = np.flatnonzero(np.diff(quiet, prepend=False, append=False)).reshape(-1, 2)
+        edges = runs_of(quiet)
         long = edges[(edges[:, 1] - edges[:, 0]) * BLOCK_SECONDS >= SHORTEST_SILENCE_SECONDS]
         longest = long[np.sort(np.argsort(long[:, 0] - long[:, 1], kind="stable")[:MOST_SILENCES])]
         for start, end in longest:

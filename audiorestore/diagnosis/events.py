@@ -15,6 +15,7 @@ from audiorestore.damage.declip import DeclipPlan
 from audiorestore.diagnosis.finding import AnomalyTrack, Finding, Kind
 from audiorestore.quality.framing import FloatArray
 from audiorestore.quality.impulses import ClickMeter, IntArray
+from audiorestore.spectral.runs import runs_of
 
 # ---- clicks and crackle, judged in windows
 WINDOW_SECONDS = 10.0
@@ -168,7 +169,7 @@ def foreign(track: AnomalyTrack, sample_rate: int, n_samples: int) -> Iterator[F
         return
     worst = np.sort(scores, axis=1)[:, -2:].mean(axis=1)
     high = worst > FOREIGN
-    edges = np.flatnonzero(np.diff(high, prepend=False, append=False)).reshape(-1, 2)
+    edges = runs_of(high)
     for first, last in edges[(edges[:, 1] - edges[:, 0]) >= FOREIGN_STEPS]:
         part = scores[first:last]
         heard = np.where(np.isfinite(part), part, np.nan)
