@@ -32,6 +32,7 @@ from audiorestore.report.wanted import Wanted
 from audiorestore.restoration.pipeline import RestorationConfig
 from audiorestore.restoration.restorer import Restorer
 from audiorestore.restoration.resume import resume_path
+from flows.apart import bring_back
 from flows.desk import Desk, shelf_of
 from flows.kept import Kept, decided, find_kept, find_same, remove_moved
 from flows.outcome import BatchResult
@@ -136,8 +137,11 @@ class Worker:
 
     def _restore(self, row: Row, job: Job) -> BatchResult:
         again = self._config.force or row.again
-        nothing = self._is_nothing_there(row)
+        brought = bring_back(row, job.source, ledger=self._ledger, shelf=self._shelf)
+        nothing = not brought and self._is_nothing_there(row)
         reviewed = None if nothing else find_reviewed(row, self._shelf, job.source)
+        if reviewed is not None and brought:  # the plan could not know that it holds
+            self._wish(row, reviewed)
         if reviewed is not None:
             settled = None if row.again else self._follow(row, reviewed)
             if settled is not None:
@@ -234,9 +238,9 @@ class Worker:
         found = None if record is None else Reviewed(own, record)
         return find_same(row, found, job.source, ledger=self._ledger, shelf=self._shelf)
 
-    def _wish(self, row: Row, elsewhere: Kept) -> None:
-        """Take the strength that was wished for this sound under another name, if one was."""
-        strength_db = elsewhere.record.reviews[-1].strength_db
+    def _wish(self, row: Row, told: Reviewed) -> None:
+        """Take the strength that was wished for this sound, under another name, say, if one was."""
+        strength_db = told.record.reviews[-1].strength_db
         if strength_db is None:
             return
         self._recipe, self._restoration = recipe_of_batch(self._archive, strength_db), _at(self._archive, strength_db)

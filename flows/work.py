@@ -29,6 +29,7 @@ from audiorestore.records.lease import Owner
 from audiorestore.records.ledger import FOLDER, Found, Row, Status
 from audiorestore.records.record import page_path, place_below
 from audiorestore.restoration.restorer import devices_of
+from flows.apart import set_apart
 from flows.desk import ledger_of, shelf_of
 from flows.one_file import Report, Worker, model_hash, recipe_of_batch, remove_parts
 from flows.outcome import BatchResult, Failure, Plan, Summary
@@ -130,6 +131,7 @@ def plan(archive: Archive) -> Plan:
             retry_refused=config.retry_refused,
             max_crashes=config.max_crashes,
             on_stale=lambda row: remove_parts(archive, row),
+            set_apart=lambda row, noted: set_apart(row, noted, ledger=ledger, shelf=shelf_of(archive)),
         )
         lines = tuple(str(problem) for problem in (*problems, *named.problems()))
     return Plan(run, planned.found, planned.unchanged, planned.refused, planned.pending, planned.held, lines)

@@ -22,6 +22,8 @@ from audiorestore.quality.gates import Limit, QcPlan
 from audiorestore.records.home import cache_folder
 from audiorestore.records.ledger import Ledger
 from audiorestore.records.rebuild import rebuild
+from audiorestore.records.record import Record
+from audiorestore.records.review import Review
 from audiorestore.records.shelf import Distant
 from audiorestore.restoration.pipeline import RestorationConfig
 from flows import one_file, work
@@ -229,6 +231,30 @@ def test_at_a_url_too_results_move_with_their_sources(archive, web, bucket, monk
     assert sounds(content(bucket)) == {name.replace("a/", "c/"): one for name, one in before.items()}
     assert json.loads(content(bucket)["c/0.wav.restoration.json"])["result"]["path"] == f"{bucket}/c/0.wav"
     assert not list((distant.home / ".audiorestore" / "work").iterdir())
+
+
+@pytest.mark.parametrize("decision", ["accept", "reject"])
+def test_at_a_url_too_decisions_go_with_recordings_that_exchange_names(archive, bucket, monkeypatch, decision):
+    distant = replace(archive, destination=url(f"{bucket}/out"))
+    run(distant)
+    for name in NAMES:
+        place = f"{bucket}/out/{name}.restoration.json"
+        record = Record.parse(system().cat_file(place), where=place)
+        reviewed = archive.source.parent / "reviewed.json"
+        replace(record, reviews=(Review(decision, "Ada", "2026-01-02T03:04:05+00:00"),)).write(reviewed, force=True)
+        system().pipe_file(place, reviewed.read_bytes())
+    run(distant)
+    before = sounds(content(f"{bucket}/out"))
+    first, second = (archive.source / name for name in NAMES)
+    between = first.rename(archive.source / "between")
+    second.rename(first)
+    between.rename(second)
+    monkeypatch.setattr(one_file, "run_job", None)  # nothing is restored
+    summary = run(distant)
+    assert (summary.done, summary.refused, summary.failed) == ((2, 0, 0) if decision == "accept" else (0, 2, 0))
+    exchanged = dict(zip(NAMES, reversed(NAMES), strict=True))
+    after = sounds(content(f"{bucket}/out"))
+    assert {re.sub("|".join(NAMES), lambda found: exchanged[found[0]], name): after[name] for name in after} == before
 
 
 def test_a_file_of_anybody_else_stays(archive, bucket):

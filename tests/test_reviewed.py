@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import os
 import re
 import shutil
@@ -12,24 +14,37 @@ from pathlib import Path
 
 import pytest
 
+from audiorestore.audio.files import FileSource
+from audiorestore.audio.fixity import audio_sha256
 from audiorestore.audio.naming import INDEX, QUARANTINE
+from audiorestore.errors import OutputError
 from audiorestore.jobs import Job
 from audiorestore.quality.gates import Limit, QcPlan
-from audiorestore.records.ledger import Ledger
+from audiorestore.records.ledger import FOLDER, Ledger, Noted
 from audiorestore.records.rebuild import rebuild
 from audiorestore.records.record import Record, page_path, record_path
 from audiorestore.records.review import Review
+from audiorestore.records.shelf import Folder
 from flows import one_file
+from flows.apart import bring_back, set_apart
 from flows.settings import Archive
 from tests.test_flow import archive, configured, files, model, rows, run, stamps  # noqa: F401 - fixtures
 from tests.test_kept import retag
 
 NAME = "a/0.wav"
+OTHER = "b/1.wav"
 
 
-def decide(archive: Archive, decision: str, *, strength_db: float | None = None, quarantined: bool = False) -> Path:
+def decide(
+    archive: Archive,
+    decision: str,
+    *,
+    name: str = NAME,
+    strength_db: float | None = None,
+    quarantined: bool = False,
+) -> Path:
     """Do what `audiorestore review` does, and return where the result stands."""
-    result = archive.destination / (QUARANTINE if quarantined else "") / NAME
+    result = archive.destination / (QUARANTINE if quarantined else "") / name
     record = Record.read(record_path(result))
     latest = Review(decision, "Ada", "2026-01-02T03:04:05+00:00", "a note", strength_db)  # type: ignore[arg-type]
     replace(record, reviews=(*record.reviews, latest)).write(record_path(result), force=True)
@@ -357,3 +372,161 @@ def test_a_decision_about_one_of_many_copies_is_found(archive: Archive, nothing_
     shutil.copy(archive.source / NAME, archive.source / "third.wav")
     assert run(archive).refused == 2
     assert (archive.destination / QUARANTINE / "third.wav").is_file()
+
+
+def swapped(archive: Archive) -> None:
+    """Let two recordings exchange their names."""
+    first, second, between = (archive.source / name for name in (NAME, OTHER, "between"))
+    first.rename(between)
+    second.rename(first)
+    between.rename(second)
+
+
+def numbered_anew(archive: Archive) -> None:
+    """Let each recording have the name of the next one."""
+    names = sorted(path for path in archive.source.rglob("*.wav"))
+    between = [path.rename(path.with_suffix(".between")) for path in names]
+    for path, target in zip(between, [*names[1:], archive.source / "z" / "last.wav"], strict=True):
+        target.parent.mkdir(exist_ok=True)
+        path.rename(target)
+
+
+def touched(archive: Archive) -> None:
+    """Let all recordings look as if they were new."""
+    for path in archive.source.rglob("*.wav"):
+        os.utime(path, (2e9, 2e9))
+
+
+def sound_of(archive: Archive, name: str) -> tuple[str, list[str]]:
+    """Return hashes of the sound of a source and of its result, and what was decided about that."""
+    quarantined = (archive.destination / QUARANTINE / name).exists()
+    record = Record.read(record_path(archive.destination / (QUARANTINE if quarantined else "") / name))
+    with FileSource.open(archive.source / name) as source:
+        assert record.source.audio_sha256 == audio_sha256(source)
+    return record.result.audio_sha256, [review.decision for review in record.reviews]
+
+
+def exchange(change: Callable[[Archive], None]) -> dict[str, str]:
+    """Return what each recording is called after a change, by what it was called."""
+    names = ["a/0.wav", "a/1.wav", "a/2.wav", "b/0.wav", "b/1.wav", "b/2.wav", "z/last.wav"]
+    if change is numbered_anew:
+        return dict(itertools.pairwise(names))
+    return {name: {NAME: OTHER, OTHER: NAME}.get(name, name) if change is swapped else name for name in names[:-1]}
+
+
+@pytest.mark.parametrize("decision", ["accept", "reject", "redo"])
+@pytest.mark.parametrize("change", [swapped, numbered_anew, touched])
+def test_recordings_that_exchange_names_keep_what_was_decided_about_them(
+    archive: Archive, nothing_restored: Callable[[], None], change: Callable[[Archive], None], decision: str
+) -> None:
+    archive = configured(archive, residual=True)
+    run(archive)
+    for name in (NAME, OTHER):
+        decide(archive, decision, name=name, strength_db=3.0 if decision == "redo" else None)
+    run(archive)
+    now = exchange(change)
+    before = {now[name]: sound_of(archive, name) for name in now}
+    change(archive)
+    summary = run(archive)
+    assert summary.failed == 0
+    assert {name: sound_of(archive, name) for name in before} == before
+    assert [decisions for _, decisions in before.values()].count([decision]) == 2
+    assert {row.source for row in rows(archive)} == {str(name) for name in before}
+    assert not [path for path in (archive.destination / FOLDER).rglob("*.wav*") if path.is_file()]
+    nothing_restored()
+    assert run(archive).refused == (2 if decision == "reject" else 0)
+
+
+def test_recordings_that_exchange_names_keep_what_was_decided_just_before(archive: Archive) -> None:
+    run(archive)
+    decide(archive, "accept")
+    decide(archive, "reject", name=OTHER)
+    swapped(archive)
+    summary = run(weaker(archive))
+    assert (summary.refused, summary.restored) == (0, 5)  # what was rejected comes back by other settings
+    assert sound_of(archive, OTHER)[1] == ["accept"]
+    assert sound_of(archive, NAME)[1] == []
+
+
+@pytest.mark.parametrize("at", range(1, 13))
+@pytest.mark.parametrize("change", [swapped, touched])
+def test_a_run_that_breaks_off_while_decisions_are_set_apart_or_come_back_loses_none(
+    archive: Archive, monkeypatch: pytest.MonkeyPatch, change: Callable[[Archive], None], at: int
+) -> None:
+    archive = configured(archive, residual=True)
+    run(archive)
+    decide(archive, "accept")
+    decide(archive, "redo", name=OTHER, strength_db=3.0)
+    run(archive)
+    now = exchange(change)
+    before = {now[name]: sound_of(archive, name) for name in now}
+    change(archive)
+    moves, real = [0], Folder.move
+
+    def failing(shelf: Folder, name: Path, target: Path) -> None:
+        moves[0] += 1
+        if moves[0] == at:
+            raise OutputError(target, expected="to go on", found="the end")
+        real(shelf, name, target)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Folder, "move", failing)
+        with pytest.raises(OutputError) if at <= 6 else contextlib.nullcontext():  # the plan moves three files of each
+            summary = run(archive)
+            assert summary.failed == (change is touched)
+    if at % 2:
+        touched(archive)
+    assert run(archive).failed == 0
+    assert {name: sound_of(archive, name) for name in before} == before
+    assert {row.source for row in rows(archive)} == set(before)
+
+
+def test_a_result_that_is_set_apart_stays_until_somebody_has_its_sound(
+    archive: Archive, nothing_restored: Callable[[], None]
+) -> None:
+    run(archive)
+    decide(archive, "accept")
+    before = sound_of(archive, NAME)
+    recording = (archive.source / NAME).read_bytes()
+    (archive.source / NAME).write_bytes((archive.source / OTHER).read_bytes())
+    run(archive)
+    assert sound_of(archive, NAME)[1] == []
+    nothing_restored()
+    (archive.source / "back.wav").write_bytes(recording)
+    assert run(weaker(configured(archive, restore=archive.config.restore))).failed == 6
+    assert sound_of(archive, "back.wav") == before
+
+
+def test_a_plan_that_was_killed_when_all_was_set_apart_goes_on(archive: Archive) -> None:
+    run(archive)
+    decide(archive, "accept")
+    run(archive)
+    shelf = Folder(archive.destination)
+    with Ledger(archive.destination) as ledger:
+        row, noted = ledger.row(NAME), ledger.noted(NAME)
+        assert row is not None
+        assert noted is not None
+        for _ in range(2):
+            assert set_apart(row, noted, ledger=ledger, shelf=shelf)
+        ledger.note(NAME, Noted((0, 0), "", None))  # as the plan does
+        assert bring_back(row, archive.source / NAME, ledger=ledger, shelf=shelf)
+        assert ledger.noted(NAME) == noted
+        assert not bring_back(row, archive.source / NAME, ledger=ledger, shelf=shelf)
+    assert run(archive).unchanged == 6
+
+
+def test_a_wish_about_a_recording_that_was_touched_outlives_an_attempt_that_fails(
+    archive: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(archive)
+    result = decide(archive, "redo", strength_db=3.0)
+    touched(archive)
+
+    def fail(job: Job, *arguments: object, **options: object) -> Record:
+        raise OutputError(job.result, expected="to go on", found="the end")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(one_file, "run_job", fail)
+        assert run(archive).failed == 1
+    assert run(archive).restored == 1
+    assert Record.read(record_path(result)).config["strength_db"] == 3.0

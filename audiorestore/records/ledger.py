@@ -281,6 +281,7 @@ class Row:
 
 _COLUMNS = [field.name for field in dataclasses.fields(Row)]
 _ADD = f"INSERT INTO files ({', '.join(_COLUMNS)}) VALUES ({', '.join(f':{name}' for name in _COLUMNS)})"
+_REPLACE = _ADD.replace("INSERT", "INSERT OR REPLACE")
 # All but the measures, which are most of a row's bytes.
 _KNOWN = (
     f"SELECT {', '.join(name for name in _COLUMNS if name != 'measures')}, NULL AS measures FROM files WHERE source = ?"
@@ -494,6 +495,7 @@ class Ledger:
         max_crashes: int = 5,
         on_stale: Callable[[Row], None] = lambda row: None,
         wanted_at: Callable[[float], Recipe] | None = None,
+        set_apart: Callable[[Row, Noted], bool] = lambda row, noted: False,
     ) -> Planned:
         """Compare what was found with what is known, and enter what is to be done.
 
@@ -513,6 +515,8 @@ class Ledger:
             on_stale: gets the row of each file that a dead process had begun, before the ledger forgets that: the
                 process may have left unfinished files.
             wanted_at: returns what a file is to be restored with for which somebody wished another strength, in dB.
+            set_apart: gets the row of each changed file about whose result somebody has decided; if it returns True,
+                the decision goes with that result, and the file is restored as if there had been none.
         """
         plan = _Plan(
             self._shelf,
@@ -520,6 +524,7 @@ class Ledger:
             wanted,
             wanted_at or (lambda strength_db: wanted),
             self.noted,
+            set_apart,
             force=force,
             retry_refused=retry_refused,
             max_crashes=max_crashes,
@@ -612,6 +617,12 @@ class Ledger:
         """Add rows of sources that have none."""
         with self._transaction() as connection:
             connection.executemany(_ADD, (_stored_row(row) for row in rows))
+
+    def set_apart(self, row: Row, noted: Noted) -> None:
+        """Enter a result that is kept for whatever source has its sound, and what was decided about it."""
+        with self._transaction() as connection:
+            connection.execute(_REPLACE, _stored_row(row))
+            connection.execute(_NOTE, _stored_note(row.source, noted))
 
     def pending(self, run: int) -> Iterator[tuple[str, int]]:
         """Yield name and size of each source to do; those that processes died in come last.
@@ -777,6 +788,7 @@ class _Plan:
         wanted: Recipe,
         wanted_at: Callable[[float], Recipe],
         noted: Callable[[str], Noted | None],
+        set_apart: Callable[[Row, Noted], bool],
         *,
         force: bool,
         retry_refused: bool,
@@ -788,6 +800,7 @@ class _Plan:
         self.notes: list[tuple[str, Noted]] = []
         self._wanted_at = wanted_at
         self._noted = noted
+        self._set_apart = set_apart
         self._shelf = shelf
         self._run = run
         self._wanted = wanted
@@ -806,6 +819,11 @@ class _Plan:
             self._keep(row, "held")
             return
         noted = self._look_at(row)
+        changed = (row.size, row.mtime_ns) != (item.size, item.mtime_ns)
+        if noted is not None and noted.decision and changed and self._set_apart(row, noted):
+            self.notes.append((row.source, Noted(_UNREAD, "", None)))
+            self._enter(item, row, looked=True)
+            return
         wanted = self._wanted
         if noted is not None and noted.strength_db is not None:
             wanted = self._wanted_at(noted.strength_db)
@@ -856,14 +874,16 @@ class _Plan:
         """Return the counts."""
         return Planned(run=self._run, found=sum(self._counts.values()), **self._counts)
 
-    def _enter(self, item: Found, row: Row | None, wanted: Recipe | None = None, *, again: bool = False) -> None:
+    def _enter(
+        self, item: Found, row: Row | None, wanted: Recipe | None = None, *, again: bool = False, looked: bool = False
+    ) -> None:
         wanted = wanted or self._wanted
         died = row is not None and row.status == "running"
         if row is not None and died:
             self.stale.append(row)
         crashes = row.crashes + died if row is not None and again else 0
         given_up = crashes >= self._max_crashes
-        if self._shelf.listed:
+        if self._shelf.listed and not looked:
             self._note_nothing(item)
         self._counts["given_up" if given_up else "pending"] += 1
         self.entered.append(
