@@ -9,6 +9,7 @@ import base64
 import http.client
 import json
 import os
+import threading
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -52,7 +53,7 @@ def tell(place: str, state: str, summary: Summary | None, lines: Sequence[str], 
     text = "\n".join((f"{place}: {state}", *named, *counted, *lines))
     values = {} if summary is None else asdict(summary)
     counts = {key: value for key, value in values.items() if isinstance(value, int | float)}
-    problem = _post(address, {"text": text, "state": state, **name, **counts})
+    problem = _in_time(lambda: _post(address, {"text": text, "state": state, **name, **counts}))
     if problem:
         report(f"{VARIABLE}: expected an answer, found {problem}")
 
@@ -77,6 +78,15 @@ class _Answered(urllib.request.HTTPRedirectHandler):
 
     def redirect_request(self, *_: object) -> None:
         """Return no request: the answer is an error, like others that are none of 2xx."""
+
+
+def _in_time(post: Callable[[], str]) -> str:
+    """Return what is wrong, or that time is up: a connection has a limit for each read, and there may be many."""
+    found: list[str] = []
+    thread = threading.Thread(target=lambda: found.append(post()), name="webhook", daemon=True)
+    thread.start()
+    thread.join(_SECONDS)
+    return next(iter(found), "TimeoutError")
 
 
 def _post(address: str, content: Mapping[str, object]) -> str:

@@ -205,6 +205,23 @@ def test_a_webhook_that_is_elsewhere_has_not_been_told(hook, status):
     assert Hook.asked == [("POST /secret-token", None)]
 
 
+def test_a_webhook_that_answers_byte_by_byte_is_not_waited_for(hook, monkeypatch):
+    monkeypatch.setattr(webhook, "_SECONDS", 0.5)
+    enough = threading.Event()
+
+    def slowly(self: Hook) -> None:
+        self.send_response_only(200)
+        self.flush_headers()
+        while not enough.wait(0.05):
+            self.wfile.write(b"X: y\r\n")
+
+    monkeypatch.setattr(Hook, "do_POST", slowly)
+    told: list[str] = []
+    webhook.tell("/b", "Failed", SUMMARY, [], told.append)  # would not return before there is enough
+    assert told == ["AUDIORESTORE_WEBHOOK: expected an answer, found TimeoutError"]
+    enough.set()
+
+
 def test_user_and_password_of_a_webhook_are_told_to_it_alone(hook, caplog, monkeypatch):
     caplog.set_level(logging.DEBUG)
     names: list[object] = []

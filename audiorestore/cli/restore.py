@@ -167,6 +167,9 @@ def restore(
     if settings.auto:
         settings = settings.holding(*(name for name in get_args(Decided) if name in given))
     wanted = Wanted(page=report, picture=pictures, force=force) if report or pictures else None
+    before = state_before()
+    if before is not None:
+        shutil.rmtree(before["here"], ignore_errors=True)  # the copies
     with tempfile.TemporaryDirectory(prefix="audiorestore-") as here:
         tasks, outcomes = _plan(sources, out, Path(here), residual=residual)
         if plan:
@@ -174,10 +177,8 @@ def restore(
             show_plans(settings, near, [(item.source, item.reason) for item in outcomes], as_json=as_json)
             return
         total = len(tasks) + len(outcomes)
-        before = state_before()
         if before is not None:
             outcomes = [Outcome.from_data(values) for values in before["outcomes"]]
-            shutil.rmtree(before["here"], ignore_errors=True)  # the copies
             tasks = _left(tasks, outcomes)
         pack = packaging(package, profile, bag_info or [], Path(out), force=force)
         restorer = make_restorer(settings, device=device)
