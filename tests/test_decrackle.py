@@ -209,6 +209,34 @@ def test_square_waves_and_pulse_trains_of_simple_synthesis_are_sound(rate: int, 
         assert finder().analyse(audio(sound + floor, rate=rate), cores=2) is None
 
 
+@pytest.mark.parametrize("waves", ["square", "plucked"])
+def test_quick_notes_whose_periods_look_like_impulses_are_sound(waves: str) -> None:
+    rate, rng = 48_000, np.random.default_rng(0)
+    sound = 1e-5 * rng.standard_normal(5 * rate)
+    length = rate // 10
+    times = np.arange(length) / rate
+    for start in range(0, len(sound) - length, length):
+        hertz = 220 * 2 ** (rng.integers(25) / 12)
+        if waves == "square":
+            note = 0.3 * np.sign(np.sin(2 * np.pi * hertz * times)) * (times < 0.08)
+        else:
+            partials = range(1, int(20_000 / hertz))
+            note = sum(np.cos(2 * np.pi * hertz * k * times) * np.exp(-times * (5 + k)) for k in partials) / 30
+        sound[start : start + length] += note
+    assert finder().analyse(audio(sound, rate=rate), cores=1) is None
+
+
+@pytest.mark.usefixtures("spikes")
+@pytest.mark.parametrize("per_second", [30, 140, 500, 1500])
+def test_what_comes_by_chance_is_taken_for_rhythm_by_no_chance(per_second: float) -> None:
+    rng = np.random.default_rng(4)
+    starts = np.unique(rng.integers(0, 20 * RATE, int(20 * per_second)))
+    starts = starts[np.diff(starts, append=20 * RATE) > 3]
+    plan = finder().analyse(spiked(20.0, np.stack([starts, starts + 1], axis=1)), cores=2)
+    assert plan is not None
+    assert len(plan.runs[0]) > 0.95 * len(starts)
+
+
 @pytest.mark.usefixtures("spikes")
 def test_crackle_of_a_part_is_mended_there() -> None:
     places = np.concatenate([spread(10.0, 50, begin=20.0), spread(10.0, 1, begin=30.0)])

@@ -47,10 +47,14 @@ DEFAULT_DETECTOR = "impulses"
 
 CONTEXT_SECONDS = 0.25
 """Further away nothing has a say: frames of prediction and the network's convolutions reach about 0.15 s."""
-SAME_SAMPLES = 3
+SAME_SECONDS = 4e-5
+"""Distances this near to each other are the same."""
 FOLLOWERS = 4
-RHYTHM = 0.35
-"""Share of impulses that are followed at one distance, beyond what chance brings, from which they are meant."""
+"""So far is it from an impulse to the next one of its rhythm: others may lie between them."""
+TERMS = 5
+AROUND_SECONDS = 0.1
+RHYTHM = 0.2
+"""Share of impulses in rhythm, beyond what chance brings, from which all those around are meant."""
 MOST_THREADS = 4
 """Each holds a span of all channels and what the network sees of one."""
 LOOKS = 2
@@ -130,22 +134,38 @@ class CrackleFinder:
 
 
 def _in_rhythm(starts: NDArray[np.int64], sample_rate: int) -> NDArray[np.bool_]:
-    """Tell which impulses lie in a half second in which many follow each other at the same distance.
+    """Tell which impulses have many others around them that follow each other at equal distances.
 
-    Those of dust and wear come by chance. Those of square waves, sawtooths and pulse trains out of simple synthesis
-    come in rhythm, and are the sound. Of impulses by chance a share as large as their number in `SAME_SAMPLES` is
-    followed by another one at any given distance.
+    Those of dust and wear come by chance. Those of square waves, sawtooths, pulse trains and plucked strings come in
+    rhythm, and are the sound: any two of them are followed by three more at the same distance. Some of those
+    that come by chance do so, too: the more, the denser they are.
     """
-    meant = np.zeros(len(starts), bool)
-    for places in np.split(np.arange(len(starts)), np.flatnonzero(np.diff(starts * 2 // sample_rate)) + 1):
-        here = starts[places]
-        distances = np.concatenate([here[step:] - here[:-step] for step in range(1, FOLLOWERS + 1)])
-        if len(here) <= FOLLOWERS:
-            continue
-        share = max(np.bincount((distances + shift) // SAME_SAMPLES).max() for shift in (0, 1)) / len(here)
-        by_chance = 2 * len(here) * SAME_SAMPLES / sample_rate
-        meant[places] = share - by_chance > RHYTHM
-    return meant
+    same = max(round(SAME_SECONDS * sample_rate), 1)
+    steady = _progressions(starts, same)
+    around = round(AROUND_SECONDS * sample_rate)
+    first, last = np.searchsorted(starts, starts - around), np.searchsorted(starts, starts + around, "right")
+    before = np.concatenate([[0], np.cumsum(steady)])
+    share = (before[last] - before[first]) / (last - first)
+    hit = (last - first) / (2 * around) * (2 * same + 1)  # the chance that there is one at a given place
+    by_chance = 1 - np.exp(-FOLLOWERS * TERMS * hit ** (TERMS - 2))
+    return np.asarray(share > by_chance + RHYTHM * (1 - by_chance))
+
+
+def _progressions(starts: NDArray[np.int64], same: int) -> NDArray[np.bool_]:
+    """Tell which of some places, in order, are terms of a progression, give or take so many samples."""
+    found = np.zeros(len(starts), bool)
+    for step in range(1, min(FOLLOWERS, len(starts) - 1) + 1):
+        terms = [np.arange(len(starts) - step), np.arange(step, len(starts))]
+        distance = starts[step:] - starts[:-step]
+        whole = np.ones(len(distance), bool)
+        while len(terms) < TERMS:
+            wanted = starts[terms[-1]] + distance
+            after = np.minimum(np.searchsorted(starts, wanted - same), len(starts) - 1)
+            whole &= np.abs(starts[after] - wanted) <= same
+            terms.append(after)
+        for places in terms:
+            found[places[whole]] = True
+    return found
 
 
 @lru_cache(maxsize=4)
