@@ -227,6 +227,17 @@ def test_quick_notes_whose_periods_look_like_impulses_are_sound(waves: str) -> N
 
 
 @pytest.mark.usefixtures("spikes")
+def test_impulses_that_come_in_bursts_are_attacks() -> None:
+    rng = np.random.default_rng(5)
+    strokes = np.sort(rng.integers(0, 10 * RATE, 90))
+    starts = np.unique((strokes[:, None] + rng.integers(0, RATE // 100, (1, 12))).ravel())
+    starts = starts[np.diff(starts, append=10 * RATE) > 2]
+    places = np.stack([starts, starts + 1], axis=1)
+    assert len(starts) > 60 * 10
+    assert finder().analyse(spiked(10.0, places), cores=1) is None
+
+
+@pytest.mark.usefixtures("spikes")
 @pytest.mark.parametrize("per_second", [30, 140, 500, 1500])
 def test_what_comes_by_chance_is_taken_for_rhythm_by_no_chance(per_second: float) -> None:
     rng = np.random.default_rng(4)

@@ -30,8 +30,8 @@ class CrackleConfig:
 
     Args:
         longest_seconds: impulses above this length are none of it; one of `fewest_samples` always may be.
-        least_per_second: so many impulses there are in the second before and the one after each (of a recording that is
-            shorter, in all).
+        least_per_second: in so many hundredths of each second there are impulses, in the second before and the one after
+            each (of a recording that is shorter, in all).
         span_seconds: sound that is looked at at once. probe_seconds: the middle of a span, which is looked at first: if
             less than half of ``least_per_second`` are found in it, the rest is not.
     """
@@ -55,6 +55,9 @@ TERMS = 5
 AROUND_SECONDS = 0.1
 RHYTHM = 0.2
 """Share of impulses in rhythm, beyond what chance brings, from which all those around are meant."""
+SLOT_SECONDS = 0.01
+SPREAD = 0.7
+"""As many slots have impulses, at least, of those that would have any if the same number came by chance."""
 MOST_THREADS = 4
 """Each holds a span of all channels and what the network sees of one."""
 LOOKS = 2
@@ -121,16 +124,29 @@ class CrackleFinder:
         return runs[runs[:, 1] - runs[:, 0] <= longest]
 
     def _crackle(self, runs: Runs, n_samples: int, sample_rate: int) -> Runs:
-        """Return those that are crackle: dense, and in no rhythm."""
+        """Return those that are crackle: in no rhythm, dense, and spread out."""
         runs = runs[~_in_rhythm(runs[:, 0], sample_rate)]
-        return self._dense(runs, n_samples, sample_rate)
+        return runs[_spread_out(runs[:, 0], n_samples, sample_rate, self.config.least_per_second)]
 
-    def _dense(self, runs: Runs, n_samples: int, sample_rate: int) -> Runs:
-        """Return those that have enough others around them."""
-        starts = runs[:, 0]
-        first, last = np.maximum(starts - sample_rate, 0), np.minimum(starts + sample_rate, n_samples)
-        near = np.searchsorted(starts, last) - np.searchsorted(starts, first)
-        return runs[near >= self.config.least_per_second * np.maximum((last - first) / sample_rate, 1)]
+
+def _spread_out(
+    starts: NDArray[np.int64], n_samples: int, sample_rate: int, least_per_second: float
+) -> NDArray[np.bool_]:
+    """Tell which impulses have enough others around them that do not stand together.
+
+    Those of dust and wear come at any time. Those that dry attacks are taken for (castanets, hats, strings that are
+    plucked) come in bursts, with nothing between. So of hundredths of a second those are counted that have any.
+    """
+    slot = max(round(SLOT_SECONDS * sample_rate), 1)
+    around = round(sample_rate / slot)
+    places, n_slots = starts // slot, -(-n_samples // slot)
+    counts = np.bincount(places, minlength=n_slots)
+    all_before, taken_before = (np.concatenate([[0], np.cumsum(values)]) for values in (counts, counts > 0))
+    first, last = np.maximum(places - around, 0), np.minimum(places + around + 1, n_slots)
+    width, taken = last - first, taken_before[last] - taken_before[first]
+    by_chance = width * (1 - np.exp(-(all_before[last] - all_before[first]) / width))
+    enough = taken >= least_per_second * np.maximum(width * slot / sample_rate, 1)
+    return np.asarray(enough & (taken >= SPREAD * by_chance))
 
 
 def _in_rhythm(starts: NDArray[np.int64], sample_rate: int) -> NDArray[np.bool_]:
