@@ -9,36 +9,48 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
-from pathlib import Path
+from itertools import product
+from pathlib import Path, PurePath
 
 from audiorestore.audio.files import FileSource
 from audiorestore.audio.fixity import audio_sha256
 from audiorestore.errors import AudioRestoreError
-from audiorestore.records.ledger import FOLDER, Ledger, Noted, Row
-from audiorestore.records.record import place_below
+from audiorestore.records.ledger import APART, Ledger, Noted, Row
+from audiorestore.records.record import Record, place_below, record_path
 from audiorestore.records.shelf import Shelf
+from flows.kept import remove_moved
 from flows.reviewed import Reviewed, move
 
-APART = Path(FOLDER, "decided")
 
-
-def set_apart(row: Row, noted: Noted, *, ledger: Ledger, shelf: Shelf) -> bool:
-    """Bring a result apart whose recording may sound otherwise by now; False if there is none, or by no known sound.
+def set_apart(row: Row, *, ledger: Ledger, shelf: Shelf) -> bool:
+    """Bring a result apart that people decided about, as its recording may sound otherwise by now.
 
     It gets a row of its own, as that of a recording that is no more, before it is moved: a plan that was killed in
-    between goes on here.
+    between goes on here. What is not as it was written stays, and is judged by the rules.
 
     Args:
         row: of the recording, by what it was.
-        noted: what was decided.
         ledger, shelf: of the batch.
+
+    Returns:
+        Whether there was one.
     """
-    for left_out in (False, True):
+    for begun, left_out in product((False, True), (False, True)):
         apart = _row_apart(row, left_out=left_out)
-        old, new = place_below(row.output, left_out=left_out), place_below(apart.output, left_out=left_out)
-        record = shelf.record(old) or shelf.record(new)
+        old, new = _output(row, left_out=left_out), _output(apart, left_out=left_out)
+        here = new if begun else old
+        record = shelf.record(here)
         if record is None or not record.reviews or record.source.audio_sha256 != row.audio_sha256:
             continue
+        standing = shelf.state(old)
+        if standing is None:  # moved already, and perhaps the record was not
+            as_written = shelf.state(new) is not None
+        else:
+            known = standing == (row.output_size, row.output_mtime_ns)
+            as_written = not begun and (known or shelf.sha256(old) == record.result.sha256)
+        if not as_written:
+            continue
+        noted = Noted.of(record, shelf.state(record_path(here)) or (0, 0))
         ledger.set_apart(apart, noted)
         move(Reviewed(old, record), new, shelf)
         state = shelf.state(new)
@@ -46,6 +58,22 @@ def set_apart(row: Row, noted: Noted, *, ledger: Ledger, shelf: Shelf) -> bool:
             ledger.set_apart(replace(apart, output_size=state[0], output_mtime_ns=state[1]), noted)
         return True
     return False
+
+
+def remove_answered(record: Record, *, ledger: Ledger, shelf: Shelf) -> None:
+    """Remove a result that was set apart, since a recording with its sound has what was decided about it again.
+
+    Args:
+        record: of that recording's result. A killed run may have written it without taking the other one away.
+        ledger, shelf: of the batch.
+    """
+    if not record.reviews or not record.source.audio_sha256:
+        return
+    sound = record.source.sound
+    for row in ledger.apart(sound["n_samples"] / sound["sample_rate"], record.source.audio_sha256):
+        other = shelf.record(_output(row, left_out=row.status == "refused"))
+        if other is not None and other.reviews and _decision(other) == _decision(record):
+            remove_moved(row, shelf, ledger)
 
 
 def bring_back(row: Row, source: Path, *, ledger: Ledger, shelf: Shelf) -> bool:
@@ -60,7 +88,7 @@ def bring_back(row: Row, source: Path, *, ledger: Ledger, shelf: Shelf) -> bool:
     if apart is None or apart.output != _place(row, row.output):
         return False
     left_out = apart.status == "refused"
-    old, new = place_below(apart.output, left_out=left_out), place_below(row.output, left_out=left_out)
+    old, new = _output(apart, left_out=left_out), _output(row, left_out=left_out)
     record = shelf.record(old)
     if record is None or (shelf.state(old) is not None and shelf.state(new) is not None):
         return False
@@ -95,4 +123,13 @@ def _row_apart(row: Row, *, left_out: bool) -> Row:
 
 
 def _place(row: Row, name: str) -> str:
-    return os.fspath(APART / (row.audio_sha256 or "") / name)
+    return os.fspath(PurePath(APART, row.audio_sha256 or "", name))
+
+
+def _output(row: Row, *, left_out: bool) -> Path:
+    return place_below(row.output, left_out=left_out)
+
+
+def _decision(record: Record) -> tuple[str, str, str]:
+    latest = record.reviews[-1]
+    return latest.decision, latest.by, latest.at

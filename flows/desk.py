@@ -104,6 +104,8 @@ class Desk:
 
     def is_gone(self, row: Row, ledger: Ledger) -> bool:
         """Tell whether a source of this archive is not there any more; no, where that cannot be known."""
+        if row.is_apart:
+            return True
         if ledger.source_of_run(row.run) != str(self._archive.source):
             return False  # several archives may have their results in one place
         if self._source is not None:

@@ -18,7 +18,7 @@ from audiorestore.audio.files import FileSource
 from audiorestore.audio.fixity import audio_sha256
 from audiorestore.errors import AudioRestoreError
 from audiorestore.records.ledger import Ledger, Recipe, Row, recipe_of
-from audiorestore.records.record import page_path, picture_path, place_below, record_path
+from audiorestore.records.record import page_path, picture_path, place_below, record_path, residual_path
 from audiorestore.records.shelf import Shelf
 from flows.reviewed import Reviewed, is_whole
 
@@ -92,11 +92,11 @@ def remove_moved(row: Row, shelf: Shelf, ledger: Ledger) -> None:
 
     What is not as it was written stays: somebody has been at it.
     """
-    left_out = row.status == "refused"
-    output = place_below(row.output, left_out=left_out)
+    output = place_below(row.output, left_out=row.status == "refused")
     if shelf.state(output) != (row.output_size, row.output_mtime_ns):
         return
-    residual = [] if row.residual is None else [place_below(row.residual, left_out=left_out)]
+    record = shelf.record(output)  # it may have a residual that this run's settings would not ask for
+    residual = [] if record is None or record.residual is None else [residual_path(output)]
     drawn = (picture_path(output), page_path(output))
     for name in (*residual, *drawn, output, record_path(output)):  # the record last: by it the rest is found
         shelf.remove(name)

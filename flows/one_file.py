@@ -32,7 +32,7 @@ from audiorestore.report.wanted import Wanted
 from audiorestore.restoration.pipeline import RestorationConfig
 from audiorestore.restoration.restorer import Restorer
 from audiorestore.restoration.resume import resume_path
-from flows.apart import bring_back
+from flows.apart import bring_back, remove_answered
 from flows.desk import Desk, shelf_of
 from flows.kept import Kept, decided, find_kept, find_same, remove_moved
 from flows.outcome import BatchResult
@@ -185,7 +185,10 @@ class Worker:
             self._note(row, Path(row.output), record)
             self._ledger.finish(row.source, self._owner, done, verified=self._desk.verifies)
             result = BatchResult(restored=1, size=row.size, audio_seconds=done.audio_seconds)
-        replaced = kept if reused is not None else elsewhere if again and record.reviews else None
+        replaced = kept if reused is not None else None
+        if reused is None and elsewhere is not None and elsewhere.row is not None:
+            # What it said holds here now, or does not hold any more.
+            replaced = elsewhere if elsewhere.row.is_apart or (again and record.reviews) else None
         if replaced is not None and replaced.row is not None and self._desk.is_gone(replaced.row, self._ledger):
             remove_moved(replaced.row, self._shelf, self._ledger)
         return result if reused is None or record.left_out else BatchResult(adopted=1)
@@ -218,6 +221,7 @@ class Worker:
         state = self._shelf.state(record_path(output))
         if state is not None:
             self._ledger.note(row.source, Noted.of(record, state))
+            remove_answered(record, ledger=self._ledger, shelf=self._shelf)
 
     def _refuse(self, row: Row, record: Record, done: Done) -> BatchResult:
         self._note(row, place_below(row.output, left_out=True), record)
@@ -240,7 +244,7 @@ class Worker:
 
     def _wish(self, row: Row, told: Reviewed) -> None:
         """Take the strength that was wished for this sound, under another name, say, if one was."""
-        strength_db = told.record.reviews[-1].strength_db
+        strength_db = None if told.record.wish is None else told.record.wish.strength_db
         if strength_db is None:
             return
         self._recipe, self._restoration = recipe_of_batch(self._archive, strength_db), _at(self._archive, strength_db)
@@ -411,10 +415,10 @@ def remove_parts(archive: Archive, row: Row) -> None:
     Desk(archive).clear(row)
     if not isinstance(archive.destination, Path):
         return
-    result = archive.destination / row.output
+    result, refused = (archive.destination / place_below(row.output, left_out=left_out) for left_out in (False, True))
     if row.crashes + 1 >= archive.config.max_crashes:  # nobody will go on there
         resume_path(result).unlink(missing_ok=True)
-    for part in parts_of(*names_of(result)):
+    for part in parts_of(*names_of(result), *names_of(refused)):
         part.unlink(missing_ok=True)
 
 

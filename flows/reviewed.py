@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from audiorestore.audio.naming import QUARANTINE
+from audiorestore.errors import FileError
 from audiorestore.records.ledger import Row
 from audiorestore.records.record import (
     Record,
@@ -48,11 +49,12 @@ class Reviewed:
 
         A wish is followed by it, and its strength holds for every later one. Other decisions are about this result.
         """
-        latest = self.record.reviews[-1] if self.record.reviews else None
-        if latest is None or latest.decision != "redo":
+        wish = self.record.wish
+        if wish is None:
             return ()
-        followed = latest.followed or datetime.now(UTC).isoformat(timespec="seconds")
-        return (*self.record.reviews[:-1], replace(latest, followed=followed))
+        followed = wish.followed or datetime.now(UTC).isoformat(timespec="seconds")
+        before = self.record.reviews[: self.record.reviews.index(wish)]
+        return (*before, replace(wish, followed=followed))
 
 
 def find_reviewed(row: Row, shelf: Shelf, source: Path) -> Reviewed | None:
@@ -79,5 +81,10 @@ def move(found: Reviewed, target: Path, shelf: Shelf) -> None:
     beside = (residual_path, picture_path, page_path, record_path)
     names = [(found.output, target), *((name_of(found.output), name_of(target)) for name_of in beside)]
     for name, wanted in names:
-        if shelf.state(name) is not None:
+        if shelf.state(name) is None:
+            continue
+        try:
             shelf.move(name, wanted)
+        except FileError:
+            if shelf.state(name) is not None:  # else another process has done it
+                raise

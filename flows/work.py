@@ -131,7 +131,7 @@ def plan(archive: Archive) -> Plan:
             retry_refused=config.retry_refused,
             max_crashes=config.max_crashes,
             on_stale=lambda row: remove_parts(archive, row),
-            set_apart=lambda row, noted: set_apart(row, noted, ledger=ledger, shelf=shelf_of(archive)),
+            set_apart=lambda row: set_apart(row, ledger=ledger, shelf=shelf_of(archive)),
         )
         lines = tuple(str(problem) for problem in (*problems, *named.problems()))
     return Plan(run, planned.found, planned.unchanged, planned.refused, planned.pending, planned.held, lines)

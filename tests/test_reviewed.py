@@ -25,7 +25,7 @@ from audiorestore.records.rebuild import rebuild
 from audiorestore.records.record import Record, page_path, record_path
 from audiorestore.records.review import Review
 from audiorestore.records.shelf import Folder
-from flows import one_file
+from flows import one_file, work
 from flows.apart import bring_back, set_apart
 from flows.settings import Archive
 from tests.test_flow import archive, configured, files, model, rows, run, stamps  # noqa: F401 - fixtures
@@ -181,7 +181,6 @@ def test_a_ledger_of_the_version_before_learns_of_decisions(archive: Archive) ->
 
 
 def test_pages_and_an_index_stand_beside_the_results(archive: Archive) -> None:
-    from flows import work
 
     wanted = configured(archive, report=True)
     run(wanted)
@@ -507,7 +506,7 @@ def test_a_plan_that_was_killed_when_all_was_set_apart_goes_on(archive: Archive)
         assert row is not None
         assert noted is not None
         for _ in range(2):
-            assert set_apart(row, noted, ledger=ledger, shelf=shelf)
+            assert set_apart(row, ledger=ledger, shelf=shelf)
         ledger.note(NAME, Noted((0, 0), "", None))  # as the plan does
         assert bring_back(row, archive.source / NAME, ledger=ledger, shelf=shelf)
         assert ledger.noted(NAME) == noted
@@ -530,3 +529,115 @@ def test_a_wish_about_a_recording_that_was_touched_outlives_an_attempt_that_fail
         assert run(archive).failed == 1
     assert run(archive).restored == 1
     assert Record.read(record_path(result)).config["strength_db"] == 3.0
+
+
+@pytest.mark.parametrize("decision", ["accept", "reject", "redo"])
+def test_an_edited_result_stays_when_recordings_exchange_names(archive: Archive, decision: str) -> None:
+    run(archive)
+    result = decide(archive, decision)
+    result.write_bytes(b"edited by hand")
+    swapped(archive)
+    summary = run(archive)
+    assert [failure.source for failure in summary.failures] == [NAME]
+    assert result.read_bytes() == b"edited by hand"
+
+
+@pytest.mark.parametrize(
+    "overruled", [lambda one: configured(one, force=True), lambda one: configured(one, retry_refused=True), weaker]
+)
+def test_a_rejection_that_was_overruled_does_not_come_back(
+    archive: Archive, overruled: Callable[[Archive], Archive]
+) -> None:
+    run(archive)
+    decide(archive, "reject")
+    run(archive)
+    swapped(archive)
+    assert run(overruled(archive)).refused == 0
+    (archive.source / OTHER).rename(archive.source / "new.wav")
+    again = weaker(archive) if overruled is weaker else archive
+    assert (run(again).refused, run(again).unchanged) == (0, 6)
+    assert sound_of(archive, "new.wav")[1] == []
+    assert not [path for path in (archive.destination / QUARANTINE).rglob("*") if path.is_file()]
+
+
+def test_of_a_chain_of_decisions_the_latest_holds(archive: Archive) -> None:
+    run(archive)
+    decide(archive, "accept")
+    run(archive)
+    rebuild(archive.destination)
+    swapped(archive)
+    run(archive)
+    assert sound_of(archive, OTHER)[1] == ["accept"]
+    swapped(archive)
+    run(archive)
+    decide(archive, "reject")
+    run(archive)
+    swapped(archive)
+    assert run(archive).refused == 1
+    assert sound_of(archive, OTHER)[1] == ["accept", "reject"]
+    assert len(rows(archive)) == 6
+
+
+@pytest.mark.parametrize("waits", [True, False], ids=["waiting", "failed"])
+def test_what_was_decided_while_a_file_waited_or_had_failed_holds(
+    archive: Archive, monkeypatch: pytest.MonkeyPatch, waits: bool
+) -> None:
+    run(archive)
+    other = weaker(archive)
+    if waits:
+        work.plan(other)
+    else:
+        with monkeypatch.context() as patched:
+            patched.setattr(one_file, "run_job", None)
+            assert run(other).failed == 6
+    decide(archive, "accept")
+    accepted = sound_of(archive, NAME)
+    swapped(archive)
+    run(other)
+    assert sound_of(archive, OTHER) == accepted
+
+
+def test_what_is_to_be_done_again_is_nothing_that_was_set_apart(archive: Archive) -> None:
+    run(archive)
+    decide(archive, "accept")
+    accepted = sound_of(archive, NAME)
+    recording = (archive.source / NAME).read_bytes()
+    (archive.source / NAME).write_bytes((archive.source / OTHER).read_bytes())
+    run(archive)
+    with Ledger(archive.destination) as ledger:
+        assert ledger.again("done") == 6
+    run(archive)
+    (archive.source / "back.wav").write_bytes(recording)
+    summary = run(archive)
+    assert (summary.done, summary.restored) == (7, 0)
+    assert sound_of(archive, "back.wav") == accepted
+
+
+def test_a_killed_run_leaves_nothing_apart_that_is_back(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
+    run(archive)
+    decide(archive, "accept")
+    swapped(archive)
+
+    def die(ledger: Ledger, *arguments: object, **options: object) -> None:
+        raise OutputError(ledger.path, expected="to go on", found="the end")
+
+    with monkeypatch.context() as patched:  # results stand, and the ledger does not know
+        patched.setattr(Ledger, "finish", die)
+        assert run(archive).failed
+    assert run(archive).failed == 0
+    assert sound_of(archive, OTHER)[1] == ["accept"]
+    assert len(rows(archive)) == 6
+
+
+def test_what_is_rejected_after_a_wish_was_followed_leaves_its_place(archive: Archive) -> None:
+    run(archive)
+    decide(archive, "redo", strength_db=3.0)
+    run(archive)
+    decide(archive, "reject")
+    assert run(archive).refused == 1
+    assert sound_of(archive, NAME)[1] == ["redo", "reject"]
+    assert run(archive).refused == 1
+    assert run(configured(archive, retry_refused=True)).restored == 1
+    record = Record.read(record_path(archive.destination / NAME))
+    assert record.config["strength_db"] == 3.0
+    assert [review.decision for review in record.reviews] == ["redo"]

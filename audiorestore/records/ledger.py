@@ -34,6 +34,8 @@ from audiorestore.records.record import Record, names_of, place_below, record_pa
 from audiorestore.records.shelf import Folder, Shelf
 
 FOLDER = ".audiorestore"
+APART = f"{FOLDER}/decided"
+"""Where results stand that are kept for whatever recording has their sound; their rows have names below it, too."""
 VERSION = 4
 
 T = TypeVar("T")
@@ -164,13 +166,14 @@ ON CONFLICT (source) DO UPDATE SET record_size = excluded.record_size, record_ve
 _NOTED = "SELECT record_size, record_version, decision, strength_db FROM reviews WHERE source = ?"
 _AGAIN = """
 UPDATE files SET status = 'pending', again = 1, crashes = 0, error = NULL WHERE status = :status
-    AND (:pattern IS NULL OR CAST(source AS TEXT) GLOB :pattern)
+    AND (:pattern IS NULL OR CAST(source AS TEXT) GLOB :pattern) AND CAST(source AS TEXT) NOT GLOB :apart
 """
 _LIKE = """
 SELECT * FROM files WHERE audio_seconds = ? AND audio_sha256 = ? AND status IN ('done', 'refused') AND source != ?
     ORDER BY EXISTS (SELECT 1 FROM reviews WHERE reviews.source = files.source AND decision != '') DESC,
     model = ? AND parameters = ? DESC, status, source LIMIT 16
 """
+_APART = "SELECT * FROM files WHERE audio_seconds = ? AND audio_sha256 = ? AND CAST(source AS TEXT) GLOB ?"
 _PENDING = """
 SELECT crashes, source, size FROM files WHERE status = 'pending' AND run >= ? AND (crashes, source) > (?, ?)
 ORDER BY crashes, source LIMIT ?
@@ -278,6 +281,11 @@ class Row:
         """Return what the file is, or was, restored with."""
         return Recipe(self.model, self.parameters)
 
+    @property
+    def is_apart(self) -> bool:
+        """Whether it is of a result that is kept for whatever recording has its sound."""
+        return self.source.startswith(f"{APART}/")
+
 
 _COLUMNS = [field.name for field in dataclasses.fields(Row)]
 _ADD = f"INSERT INTO files ({', '.join(_COLUMNS)}) VALUES ({', '.join(f':{name}' for name in _COLUMNS)})"
@@ -331,7 +339,7 @@ class Noted(NamedTuple):
 
     Args:
         decision: accept, reject, redo, or redone: made again as somebody wished; empty without one.
-        strength_db: that was wished for; it holds for every later result, too.
+        strength_db: that was wished for last; it holds for every later result, too.
     """
 
     state: tuple[int, int]
@@ -341,10 +349,10 @@ class Noted(NamedTuple):
     @classmethod
     def of(cls, record: Record | None, state: tuple[int, int]) -> Self:
         """Return what is to be noted of a record; without one, or one that cannot be read, nothing is decided."""
-        latest = record.reviews[-1] if record is not None and record.reviews else None
-        if latest is None:
+        if record is None or not record.reviews:
             return cls(state, "", None)
-        return cls(state, "redone" if latest.followed else latest.decision, latest.strength_db)
+        latest, wish = record.reviews[-1], record.wish
+        return cls(state, "redone" if latest.followed else latest.decision, None if wish is None else wish.strength_db)
 
     @property
     def nothing(self) -> bool:
@@ -495,7 +503,7 @@ class Ledger:
         max_crashes: int = 5,
         on_stale: Callable[[Row], None] = lambda row: None,
         wanted_at: Callable[[float], Recipe] | None = None,
-        set_apart: Callable[[Row, Noted], bool] = lambda row, noted: False,
+        set_apart: Callable[[Row], bool] = lambda row: False,
     ) -> Planned:
         """Compare what was found with what is known, and enter what is to be done.
 
@@ -515,8 +523,8 @@ class Ledger:
             on_stale: gets the row of each file that a dead process had begun, before the ledger forgets that: the
                 process may have left unfinished files.
             wanted_at: returns what a file is to be restored with for which somebody wished another strength, in dB.
-            set_apart: gets the row of each changed file about whose result somebody has decided; if it returns True,
-                the decision goes with that result, and the file is restored as if there had been none.
+            set_apart: gets the row of each changed file about whose result somebody may have decided; if it returns
+                True, the decision goes with that result, and the file is restored as if there had been none.
         """
         plan = _Plan(
             self._shelf,
@@ -581,7 +589,7 @@ class Ledger:
         if status == "running":
             raise ValueError("expected files that nobody has in work")
         with self._transaction() as connection:
-            return connection.execute(_AGAIN, {"status": status, "pattern": pattern}).rowcount
+            return connection.execute(_AGAIN, {"status": status, "pattern": pattern, "apart": f"{APART}/*"}).rowcount
 
     def noted(self, source: str) -> Noted | None:
         """Return what was noted last of people's decisions about a file's result; None if nothing was."""
@@ -604,6 +612,10 @@ class Ledger:
         Those about which somebody has decided come first, then those of the row's recipe.
         """
         return list(self._select(_LIKE, audio_seconds, audio_sha256, _stored(row.source), row.model, row.parameters))
+
+    def apart(self, audio_seconds: float, audio_sha256: str) -> list[Row]:
+        """Return the rows of results with these samples that were set apart."""
+        return list(self._select(_APART, audio_seconds, audio_sha256, f"{APART}/*"))
 
     def forget(self, row: Row) -> None:
         """Drop the row of a source that is no more, unless it has become another meanwhile."""
@@ -788,7 +800,7 @@ class _Plan:
         wanted: Recipe,
         wanted_at: Callable[[float], Recipe],
         noted: Callable[[str], Noted | None],
-        set_apart: Callable[[Row, Noted], bool],
+        set_apart: Callable[[Row], bool],
         *,
         force: bool,
         retry_refused: bool,
@@ -819,8 +831,7 @@ class _Plan:
             self._keep(row, "held")
             return
         noted = self._look_at(row)
-        changed = (row.size, row.mtime_ns) != (item.size, item.mtime_ns)
-        if noted is not None and noted.decision and changed and self._set_apart(row, noted):
+        if self._may_be_of_another(item, row, noted) and self._set_apart(row):
             self.notes.append((row.source, Noted(_UNREAD, "", None)))
             self._enter(item, row, looked=True)
             return
@@ -855,6 +866,13 @@ class _Plan:
             return noted
         self.notes.append((row.source, noted))
         return noted
+
+    def _may_be_of_another(self, item: Found, row: Row, noted: Noted | None) -> bool:
+        """Tell whether a result may be of another sound than the file has by now, and somebody may have decided."""
+        if row.audio_sha256 is None or (row.size, row.mtime_ns) == (item.size, item.mtime_ns):
+            return False
+        # The record of a file that waits, or has failed, was not looked at.
+        return row.status not in ("done", "refused") or (noted is not None and noted.decision != "")
 
     def _follow(self, item: Found, row: Row, noted: Noted, wanted: Recipe) -> bool:
         """Do with an unchanged source what was decided about its result; False if that leaves it to the rules."""

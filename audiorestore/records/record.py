@@ -123,6 +123,11 @@ class Record:
         return None if latest is not None and latest.followed else latest
 
     @property
+    def wish(self) -> Review | None:
+        """The latest wish to do it again, followed or not: its strength holds for every later result."""
+        return next((review for review in reversed(self.reviews) if review.decision == "redo"), None)
+
+    @property
     def refused(self) -> bool:
         """Whether the quality plan refused the result."""
         return self.quality.get("outcome") == "fail"

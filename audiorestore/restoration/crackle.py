@@ -30,8 +30,8 @@ class CrackleConfig:
 
     Args:
         longest_seconds: impulses above this length are none of it; one of `fewest_samples` always may be.
-        least_per_second: in so many hundredths of each second there are impulses, in the second before and the one after
-            each (of a recording that is shorter, in all).
+        least_per_second: so many hundredths of a second have impulses, in the second before each and the one after it
+            (of a recording that is shorter, in all).
         span_seconds: sound that is looked at at once. probe_seconds: the middle of a span, which is looked at first: if
             less than half of ``least_per_second`` are found in it, the rest is not.
     """
