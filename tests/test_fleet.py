@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -113,28 +114,29 @@ def run_in(kind: StateType, *, owner: Owner | None = None, tries: int = 1, secon
 
 
 @pytest.mark.parametrize(
-    ("run", "becomes"),
+    ("make", "becomes"),
     [
-        (run_in(StateType.RUNNING, owner=DEAD), "AwaitingRetry"),
-        (run_in(StateType.RUNNING, owner=DEAD, deployment_id=None), "Crashed"),
-        (run_in(StateType.RUNNING, owner=DEAD, tries=5), "Crashed"),
-        (run_in(StateType.RUNNING, owner=Owner.here()), None),
-        (run_in(StateType.RUNNING, owner=replace(DEAD, host="elsewhere")), None),
-        (run_in(StateType.RUNNING, owner=DEAD, tries=2, told=1), None),
-        (run_in(StateType.RUNNING, seconds=1e6), None),
-        (run_in(StateType.PENDING, owner=DEAD, seconds=10), None),
-        (run_in(StateType.PENDING, seconds=700), "AwaitingRetry"),
-        (run_in(StateType.CANCELLING, owner=DEAD), "Cancelled"),
-        (run_in(StateType.CANCELLING, seconds=700), "Cancelled"),
-        (run_in(StateType.CRASHED, seconds=60), "AwaitingRetry"),
-        (run_in(StateType.CRASHED, tries=5), None),
-        (run_in(StateType.CRASHED, deployment_id=None), None),
-        (run_in(StateType.CRASHED, seconds=1e6), None),
-        (run_in(StateType.COMPLETED, owner=DEAD), None),
+        (partial(run_in, StateType.RUNNING, owner=DEAD), "AwaitingRetry"),
+        (partial(run_in, StateType.RUNNING, owner=DEAD, deployment_id=None), "Crashed"),
+        (partial(run_in, StateType.RUNNING, owner=DEAD, tries=5), "Crashed"),
+        (partial(run_in, StateType.RUNNING, owner=Owner.here()), None),
+        (partial(run_in, StateType.RUNNING, owner=replace(DEAD, host="elsewhere")), None),
+        (partial(run_in, StateType.RUNNING, owner=DEAD, tries=2, told=1), None),
+        (partial(run_in, StateType.RUNNING, seconds=1e6), None),
+        (partial(run_in, StateType.PENDING, owner=DEAD, seconds=10), None),
+        (partial(run_in, StateType.PENDING, seconds=700), "AwaitingRetry"),
+        (partial(run_in, StateType.CANCELLING, owner=DEAD), "Cancelled"),
+        (partial(run_in, StateType.CANCELLING, seconds=700), "Cancelled"),
+        (partial(run_in, StateType.CRASHED, seconds=60), "AwaitingRetry"),
+        (partial(run_in, StateType.CRASHED, tries=5), None),
+        (partial(run_in, StateType.CRASHED, deployment_id=None), None),
+        (partial(run_in, StateType.CRASHED, seconds=1e6), None),
+        (partial(run_in, StateType.COMPLETED, owner=DEAD), None),
     ],
 )
-def test_what_becomes_of_a_run(run, becomes):
-    server, policy = Server(run), Policy(tries=5, begin_seconds=600)
+def test_what_becomes_of_a_run(make, becomes):
+    # Made here, not when tests are collected: that may be long ago.
+    server, policy = Server(make()), Policy(tries=5, begin_seconds=600)
     lines = [_settle(server, dead, why, policy) for dead, why in _dead_runs(server, policy)]
     assert [state.name for state in server.set] == ([] if becomes is None else [becomes])
     assert len(lines) == len(server.set)
