@@ -37,7 +37,7 @@ def set_apart(row: Row, *, ledger: Ledger, shelf: Shelf) -> bool:
     """
     for begun, left_out in product((False, True), (False, True)):
         apart = _row_apart(row, left_out=left_out)
-        old, new = _output(row, left_out=left_out), _output(apart, left_out=left_out)
+        old, new = place_below(row.output, left_out=left_out), place_below(apart.output, left_out=left_out)
         here = new if begun else old
         record = shelf.record(here)
         if record is None or not record.reviews or record.source.audio_sha256 != row.audio_sha256:
@@ -71,7 +71,7 @@ def remove_answered(record: Record, *, ledger: Ledger, shelf: Shelf) -> None:
         return
     sound = record.source.sound
     for row in ledger.apart(sound["n_samples"] / sound["sample_rate"], record.source.audio_sha256):
-        other = shelf.record(_output(row, left_out=row.status == "refused"))
+        other = shelf.record(place_below(row.output, left_out=row.status == "refused"))
         if other is not None and other.reviews and _decision(other) == _decision(record):
             remove_moved(row, shelf, ledger)
 
@@ -84,11 +84,11 @@ def bring_back(row: Row, source: Path, *, ledger: Ledger, shelf: Shelf) -> bool:
         source: where the recording can be read.
         ledger, shelf: of the batch.
     """
-    apart = ledger.row(_place(row, row.source))
+    apart = None if row.audio_sha256 is None else ledger.row(_place(row, row.source))
     if apart is None or apart.output != _place(row, row.output):
         return False
     left_out = apart.status == "refused"
-    old, new = _output(apart, left_out=left_out), _output(row, left_out=left_out)
+    old, new = place_below(apart.output, left_out=left_out), place_below(row.output, left_out=left_out)
     record = shelf.record(old)
     if record is None or (shelf.state(old) is not None and shelf.state(new) is not None):
         return False
@@ -124,10 +124,6 @@ def _row_apart(row: Row, *, left_out: bool) -> Row:
 
 def _place(row: Row, name: str) -> str:
     return os.fspath(PurePath(APART, row.audio_sha256 or "", name))
-
-
-def _output(row: Row, *, left_out: bool) -> Path:
-    return place_below(row.output, left_out=left_out)
 
 
 def _decision(record: Record) -> tuple[str, str, str]:

@@ -390,6 +390,13 @@ def numbered_anew(archive: Archive) -> None:
         path.rename(target)
 
 
+def taken_away(archive: Archive) -> bytes:
+    """Let another recording have the name of the first one, and return what that was."""
+    recording = (archive.source / NAME).read_bytes()
+    (archive.source / NAME).write_bytes((archive.source / OTHER).read_bytes())
+    return recording
+
+
 def touched(archive: Archive) -> None:
     """Let all recordings look as if they were new."""
     for path in archive.source.rglob("*.wav"):
@@ -486,13 +493,12 @@ def test_a_result_that_is_set_apart_stays_until_somebody_has_its_sound(
     run(archive)
     decide(archive, "accept")
     before = sound_of(archive, NAME)
-    recording = (archive.source / NAME).read_bytes()
-    (archive.source / NAME).write_bytes((archive.source / OTHER).read_bytes())
+    recording = taken_away(archive)
     run(archive)
     assert sound_of(archive, NAME)[1] == []
     nothing_restored()
     (archive.source / "back.wav").write_bytes(recording)
-    assert run(weaker(configured(archive, restore=archive.config.restore))).failed == 6
+    assert run(weaker(archive)).failed == 6
     assert sound_of(archive, "back.wav") == before
 
 
@@ -601,8 +607,7 @@ def test_what_is_to_be_done_again_is_nothing_that_was_set_apart(archive: Archive
     run(archive)
     decide(archive, "accept")
     accepted = sound_of(archive, NAME)
-    recording = (archive.source / NAME).read_bytes()
-    (archive.source / NAME).write_bytes((archive.source / OTHER).read_bytes())
+    recording = taken_away(archive)
     run(archive)
     with Ledger(archive.destination) as ledger:
         assert ledger.again("done") == 6
