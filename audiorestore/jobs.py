@@ -661,7 +661,7 @@ def _stages(
     crackle = {"detector": _named(_detector(asked))} if asked.uses_detector else {}
     if plan.crackle is not None:
         crackle |= plan.crackle.summary()
-    measured = {"level": plan.level, "offsets": list(plan.offsets)}
+    measured = {"level": plan.level, "offsets": list(plan.offsets), "rumble_db": config.rumble_db}
     return (
         Stage("degap", on and plan.gaps is not None and bool(plan.gaps.gaps), plan.gaps.summary() if plan.gaps else {}),
         Stage("declip", on and plan.clipping is not None, to_mapping(plan.clipping) if plan.clipping else {}),

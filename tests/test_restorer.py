@@ -1,5 +1,8 @@
 """Laws of chunked restoration."""
 
+from collections.abc import Sequence
+from fractions import Fraction
+
 import pytest
 import torch
 from torch import Tensor
@@ -21,7 +24,7 @@ def denoised(samples: Tensor, checkpoint: Checkpoint, rate: int = 48_000, config
     restorer = Restorer(checkpoint, device="cpu", config=config)
     meter = LevelMeter(rate)
     meter.add(samples)
-    return Denoised(Audio(samples, rate), restorer, level=meter.level(), offsets=meter.offsets())
+    return Denoised(Audio(samples, rate), restorer, level=meter.level(), offsets=meter.offsets(), rumble_db=1000)
 
 
 @pytest.mark.parametrize("rate", [48_000, 44_100, 96_000, 22_050, 32_000, 37_800])
@@ -145,3 +148,21 @@ def test_reading_over_the_edges_gives_zeros() -> None:
     assert read_padded(audio, -2, 7)[0].tolist() == [0, 0, 1, 1, 1, 1, 1, 0, 0]
     assert read_padded(audio, -5, -2)[0].tolist() == [0, 0, 0]
     assert read_padded(audio, 6, 8)[0].tolist() == [0, 0]
+
+
+class _TakesAll(Restorer):
+    def change(self, spans: Sequence[Tensor], *, ratio: Fraction, level: float) -> list[Tensor]:
+        return [-span for span in spans]
+
+
+def test_quiet_rumble_is_left_to_the_recording(tiny_checkpoint: Checkpoint) -> None:
+    rate = 8000
+    rumble = tone(8, hz=20, rate=rate, level=1e-3)
+    both = rumble + tone(8, hz=440, rate=rate)
+    restorer = _TakesAll(tiny_checkpoint, device="cpu", config=ChunkConfig(chunk_seconds=3, context_seconds=2))
+    kept = Denoised(Audio(both, rate), restorer, level=0.1, offsets=(0.0,))
+    none = Denoised(Audio(both, rate), restorer, level=0.1, offsets=(0.0,), rumble_db=1000)
+    middle = slice(rate, -rate)
+    error = (kept.read(0, 8 * rate) - rumble)[:, middle]
+    assert 10 * torch.log10(error.square().mean() / rumble.square().mean()) < -60
+    assert not none.read(0, 8 * rate).abs().max() > 1e-6

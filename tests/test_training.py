@@ -13,17 +13,18 @@ import pytest
 import soundfile
 import torch
 import yaml
+from torch import Tensor
 
 from audiorestore.config import find_config, list_configs, load_config, to_mapping
 from audiorestore.damage.simulate import DamageRecipe
 from audiorestore.errors import CheckpointError, ConfigError
 from audiorestore.models.checkpoint import Checkpoint, build, load_checkpoint, network_mapping, save_checkpoint
-from audiorestore.training.dataset import BankLibrary, PairConfig, PairMaker, PairPool, SoundBank
-from audiorestore.training.losses import LossConfig, RestorationLoss
+from audiorestore.training.dataset import BankLibrary, ClipPicker, PairConfig, PairMaker, PairPool, SoundBank
+from audiorestore.training.losses import AudibleDisturbance, LossConfig, RestorationLoss
 from audiorestore.training.optimiser import Muon, OptimiserConfig, orthogonalise
 from audiorestore.training.trainer import Progress, TrainingConfig, TrainingData, train
 from audiorestore.training.validation import CLEAN, Scores, evaluate
-from tests.conftest import TINY, noise, trained_whole_and_in_parts
+from tests.conftest import TINY, noise, tone, trained_whole_and_in_parts
 
 RATE = 16_000
 
@@ -214,6 +215,19 @@ def test_folders_without_sound_are_refused(tmp_path: Path, make: object) -> None
         SoundBank.build((tmp_path / "folder",), cache=tmp_path / "cache", sample_rate=RATE)
 
 
+def test_a_layer_is_another_clip_at_a_level_of_its_own(sounds: Path, tmp_path: Path) -> None:
+    bank = SoundBank.build((sounds / "speech", sounds / "music"), cache=tmp_path, sample_rate=RATE)
+    plain = PairConfig(speed_chance=0, tilt_chance=0)
+    layered = replace(plain, layer_chance=1, layer_db=(-20.0, -20.0))
+    for seed in range(5):
+        alone, _ = ClipPicker(bank, plain).pick(np.random.default_rng(seed), RATE)
+        both, _ = ClipPicker(bank, layered).pick(np.random.default_rng(seed), RATE)
+        share = float(both @ alone / (alone @ alone))
+        rest = both - share * alone
+        assert 10 * np.log10(np.mean((share * alone) ** 2) / np.mean(rest**2)) == pytest.approx(20, abs=2)
+        assert np.abs(both).max() <= 0.9 + 1e-6
+
+
 def test_the_rate_rises_stays_and_falls() -> None:
     config = TrainingConfig(steps=100, warmup_steps=10, decay_steps=20)
     rates = [config.rate(step) for step in range(101)]
@@ -224,7 +238,7 @@ def test_the_rate_rises_stays_and_falls() -> None:
 
 
 def test_loss_is_least_at_the_target_and_blind_above_the_bandwidth() -> None:
-    loss = RestorationLoss(LossConfig(n_ffts=(256, 1024)))
+    loss = RestorationLoss(LossConfig(n_ffts=(256, 1024)), 48000)
     target, other = noise(2, 8000, seed=1), noise(2, 8000, seed=2)
     everything = torch.ones(2)
     assert loss(target, target, everything) < loss(target + 0.01 * other, target, everything)
@@ -238,11 +252,43 @@ def test_loss_is_least_at_the_target_and_blind_above_the_bandwidth() -> None:
 
 
 def test_the_snr_part_has_its_closed_form() -> None:
-    loss = RestorationLoss(LossConfig(snr=1.0, magnitude=0.0, complex=0.0, n_ffts=(256,)))
+    loss = RestorationLoss(LossConfig(snr=1.0, magnitude=0.0, complex=0.0, n_ffts=(256,)), 48000)
     target = noise(1, 50_000)
     error = noise(1, 50_000, seed=3, level=0.01)
     expected = -10 * torch.log10(target.square().sum() / error.square().sum())
     torch.testing.assert_close(loss(target + error, target, torch.ones(1)), expected, atol=0.05, rtol=0)
+
+
+def disturbance(estimate: Tensor, target: Tensor, *, rate: int = 16_000, bandwidth: float = 1.0) -> float:
+    return float(AudibleDisturbance(rate)(estimate, target, torch.full((1,), bandwidth))[0])
+
+
+def test_what_is_not_heard_does_not_disturb() -> None:
+    rate = 16_000
+    target = tone(2, hz=1000, rate=rate)
+    assert disturbance(target, target) < 1e-5
+    assert disturbance(target + noise(1, 2 * rate, level=1e-6), target) < 1e-5
+    assert disturbance(target + tone(2, hz=25, rate=rate, level=1e-3), target) < 1e-3  # its sudden start is heard
+    assert disturbance(target + tone(2, hz=3000, rate=rate, level=1e-3), target) > 0.1
+
+
+def test_more_noise_disturbs_more_and_more_than_what_is_missing() -> None:
+    rate = 16_000
+    target, hiss = tone(2, rate=rate) + tone(2, hz=2500, rate=rate, level=0.03), noise(1, 2 * rate, level=0.1)
+    levels = [disturbance(target + 10 ** (-db / 20) * hiss, target) for db in (50, 40, 30, 20, 10)]
+    assert levels == sorted(levels)
+    assert levels[-1] > 4 * levels[0] > 0
+    partial = tone(2, hz=2500, rate=rate, level=0.03)
+    assert disturbance(target, target - partial) > disturbance(target - partial, target) > 0
+    quiet = disturbance(0.1 * (target + 0.1 * hiss), 0.1 * target)
+    assert quiet == pytest.approx(levels[3], rel=1e-3)  # the level at which it is played is not in the samples
+
+
+def test_what_lies_above_the_bandwidth_does_not_disturb() -> None:
+    rate = 16_000
+    target, added = tone(2, rate=rate), tone(2, hz=6000, rate=rate, level=0.01)
+    heard = disturbance(target + added, target)
+    assert disturbance(target + added, target, bandwidth=0.5) < 0.02 * heard  # but for its sudden start
 
 
 @pytest.mark.parametrize("shape", [(8, 8), (6, 40), (40, 6)])

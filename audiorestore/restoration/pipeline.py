@@ -31,6 +31,7 @@ from audiorestore.quality.gates import QcPlan
 from audiorestore.restoration.crackle import DEFAULT_DETECTOR, crackle_finder
 from audiorestore.restoration.restorer import ChunkConfig, Denoised, Restorer, cores
 from audiorestore.restoration.resume import KeptChunks
+from audiorestore.restoration.rumble import RUMBLE_DB
 from audiorestore.spectral.dsp import LevelMeter
 
 Overflow = Literal["clip", "float", "attenuate"]
@@ -47,6 +48,8 @@ class RestorationConfig:
     Args:
         model: a shipped model's name, or a checkpoint folder. detector: the same, of the network that finds crackle.
         strength_db: the most by which anything is reduced; 0 leaves every sample as it is.
+        rumble_db: steady rumble under 45 Hz that lies further than this under the programme stays as it is
+            (`restoration.rumble`); a great number has it all taken away.
         degap, declip, decrackle, dehum, denoise: switch a stage off.
         auto: inspect each recording first, and do no more than what was found calls for (`restoration.advice`).
         fixed: names of settings that ``auto`` leaves as they are.
@@ -59,6 +62,7 @@ class RestorationConfig:
     model: str = DEFAULT_MODEL
     detector: str = DEFAULT_DETECTOR
     strength_db: float = 40.0
+    rumble_db: float = RUMBLE_DB
     degap: bool = True
     declip: bool = True
     decrackle: bool = True
@@ -73,6 +77,8 @@ class RestorationConfig:
     def __post_init__(self) -> None:
         if not 0 <= self.strength_db < math.inf:
             raise ValueError(f"strength_db: expected a number from 0 up, found {self.strength_db}")
+        if not 0 <= self.rumble_db < math.inf:
+            raise ValueError(f"rumble_db: expected a number from 0 up, found {self.rumble_db}")
 
     def holding(self, *names: Decided) -> RestorationConfig:
         """Return these settings with more of them that ``auto`` leaves as they are."""
@@ -156,7 +162,9 @@ def restored(
     if plan.hum is not None:
         stage = Dehummed(stage, plan.hum)
     if config.denoise and restorer is not None:
-        stage = Denoised(stage, restorer, level=plan.level, offsets=plan.offsets, finished=finished)
+        stage = Denoised(
+            stage, restorer, level=plan.level, offsets=plan.offsets, rumble_db=config.rumble_db, finished=finished
+        )
     return stage if stage is source else Limited(source, stage, strength_db=config.strength_db, gaps=plan.gaps)
 
 

@@ -30,6 +30,7 @@ from audiorestore.models.checkpoint import Checkpoint
 from audiorestore.models.inference import denoise_change, native_ratio
 from audiorestore.restoration.packing import Batch, Packer, Row, pack
 from audiorestore.restoration.resume import KeptChunks
+from audiorestore.restoration.rumble import RUMBLE_DB, quiet_rumble
 
 SILENCE = 1e-9
 """Programme level (-180 dBFS) under which there is nothing to restore."""
@@ -202,6 +203,7 @@ class Denoised(StageSource):
             it and are otherwise restored independently. So equal channels stay equal, a swap of channels swaps the
             result, and a channel's restoration does not leak into another: the stereo image stays.
         offsets: constant of each channel that the network is not shown, and that stays.
+        rumble_db: how far under the programme rumble lies that stays (`quiet_rumble`).
         finished: chunks of this very recording, restored before; gets those that are restored now.
     """
 
@@ -212,9 +214,11 @@ class Denoised(StageSource):
         *,
         level: float,
         offsets: tuple[float, ...],
+        rumble_db: float = RUMBLE_DB,
         finished: KeptChunks | None = None,
     ) -> None:
         super().__init__(source)
+        self._rumble_db = rumble_db
         self._finished = finished
         self._restorer = restorer
         self._level = level
@@ -267,8 +271,13 @@ class Denoised(StageSource):
         centred = [span - self._offsets for span in spans]
         changes = self._restorer.change(centred, ratio=self._ratio, level=self._level)
         return [
-            (span + change)[:, start:stop] for span, change, (start, stop) in zip(spans, changes, edges, strict=True)
+            (span + self._heard(change))[:, start:stop]
+            for span, change, (start, stop) in zip(spans, changes, edges, strict=True)
         ]
+
+    def _heard(self, change: Tensor) -> Tensor:
+        rumble = quiet_rumble(change, sample_rate=self.sample_rate, level=self._level, rumble_db=self._rumble_db)
+        return change - rumble
 
 
 def cores() -> int:

@@ -142,6 +142,8 @@ class PairConfig:
     Args:
         speed_chance: share of clips played faster or slower by up to ``speed_percent``.
         tilt_chance: share of clips whose spectrum is tilted by up to ``tilt_db`` over the whole band.
+        layer_chance: share of clips with another one over them (a voice over music, castanets under a voice), louder or
+            quieter by ``layer_db``.
         level_db: random level around the one that whole files are brought to (a clip is only a part of a file).
         groups: chance of each group of clean sound; by the square root of their lengths if not given.
     """
@@ -150,6 +152,8 @@ class PairConfig:
     speed_percent: float = 12.0
     tilt_chance: float = 0.3
     tilt_db: float = 8.0
+    layer_chance: float = 0.0
+    layer_db: tuple[float, float] = (-24.0, 0.0)
     level_db: tuple[float, float] = (-9.0, 6.0)
     groups: dict[str, float] | None = None
 
@@ -175,6 +179,15 @@ class ClipPicker:
 
     def pick(self, rng: np.random.Generator, n_samples: int) -> tuple[NDArray[np.float32], float]:
         """Return clean samples [n_samples] that hold some sound, and their bandwidth in Hz."""
+        samples, bandwidth = self._vary(rng, n_samples)
+        if rng.random() < self._config.layer_chance:
+            layer, its_bandwidth = self._vary(rng, n_samples)
+            level = 10 ** (rng.uniform(*self._config.layer_db) / 20) * _rms(samples) / _rms(layer)
+            samples, bandwidth = samples + np.float32(level) * layer, max(bandwidth, its_bandwidth)
+        peak = np.abs(samples).max() + 1e-6
+        return samples * np.float32(min(0.9 / peak, 10 ** (rng.uniform(-3, 12) / 20))), bandwidth
+
+    def _vary(self, rng: np.random.Generator, n_samples: int) -> tuple[NDArray[np.float32], float]:
         config = self._config
         up, down = 100, 100
         if rng.random() < config.speed_chance:
@@ -184,15 +197,13 @@ class ClipPicker:
             clip = self._clean.pick(rng, str(rng.choice(self._names, p=self._chances)))
             start = int(rng.integers(max(clip.n_samples - needed, 0) + 1))
             samples = self._clean.read(clip, start, needed)
-            if np.sqrt(np.mean(samples**2)) > 10 ** (-50 / 20):
+            if _rms(samples) > 10 ** (-50 / 20):
                 break
         if up != down:
             samples = resample_poly(samples, up, down).astype(np.float32)
         samples = np.pad(samples, (0, max(n_samples - len(samples), 0)))[:n_samples]
         if rng.random() < config.tilt_chance:
             samples = _tilt(samples, rng.uniform(-config.tilt_db, config.tilt_db))
-        peak = np.abs(samples).max() + 1e-6
-        samples = samples * np.float32(min(0.9 / peak, 10 ** (rng.uniform(-3, 12) / 20)))
         return samples, clip.bandwidth_hz * down / up
 
 
@@ -331,6 +342,10 @@ def _memory_map(path: Path, dtype: type, shape: tuple[int, ...]) -> np.memmap:
     size = int(np.prod(shape)) * np.dtype(dtype).itemsize
     fresh = not path.is_file() or path.stat().st_size != size
     return np.memmap(path, dtype, "w+" if fresh else "r+", shape=shape)
+
+
+def _rms(samples: NDArray[np.float32]) -> float:
+    return float(np.sqrt(np.mean(samples**2))) + 1e-6
 
 
 def _tilt(samples: NDArray[np.float32], db: float) -> NDArray[np.float32]:

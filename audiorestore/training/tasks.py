@@ -77,7 +77,7 @@ def task_for(
     pairs = PairMaker(
         material.clean, material.library, material.recipe, material.clips, n_samples=n_samples, seed=material.seed
     )
-    return Task(pairs, RestorationLoss(loss), _denoising(network, rate, bf16=bf16))
+    return Task(pairs, RestorationLoss(loss, rate), _denoising(network, rate, bf16=bf16))
 
 
 def _denoising(network: Denoiser, model_rate: int, *, bf16: bool) -> Restore:
