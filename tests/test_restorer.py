@@ -166,3 +166,18 @@ def test_quiet_rumble_is_left_to_the_recording(tiny_checkpoint: Checkpoint) -> N
     error = (kept.read(0, 8 * rate) - rumble)[:, middle]
     assert 10 * torch.log10(error.square().mean() / rumble.square().mean()) < -60
     assert not none.read(0, 8 * rate).abs().max() > 1e-6
+
+
+def test_threads_of_the_caller_do_not_show(tiny_checkpoint: Checkpoint) -> None:
+    rate, before = 16_000, torch.get_num_threads()
+    samples = tone(2, hz=20, rate=rate, level=1e-3).repeat(2, 1) + noise(2, 2 * rate, level=0.1)
+    restorer = Restorer(tiny_checkpoint, device="cpu", config=ChunkConfig(precision="float32"))
+    results = []
+    try:
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            stage = Denoised(Audio(samples, rate), restorer, level=0.1, offsets=(0.0, 0.0))
+            results.append(stage.read(0, 2 * rate))
+    finally:
+        torch.set_num_threads(before)
+    assert torch.equal(*results)

@@ -14,10 +14,11 @@ import math
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 from typing import Literal
 
 import torch
@@ -180,6 +181,13 @@ class Restorer:
             changes[index][channel] = changed.result()
         return changes
 
+    def each_channel(self, function: Callable[[Tensor], Tensor], samples: Tensor) -> Tensor:
+        """Return what a function of [1, T] makes of each channel of [C, T], each on one thread.
+
+        Transforms round otherwise on several threads: so the result does not depend on how many the caller has.
+        """
+        return torch.cat(list(self._workers.map(function, samples[:, None])))
+
     def _alone(self, row: Row) -> Tensor:
         return self._launch(pack([row]))[0].float()
 
@@ -276,8 +284,8 @@ class Denoised(StageSource):
         ]
 
     def _heard(self, change: Tensor) -> Tensor:
-        rumble = quiet_rumble(change, sample_rate=self.sample_rate, level=self._level, rumble_db=self._rumble_db)
-        return change - rumble
+        rumble = partial(quiet_rumble, sample_rate=self.sample_rate, level=self._level, rumble_db=self._rumble_db)
+        return change - self._restorer.each_channel(rumble, change)
 
 
 def cores() -> int:

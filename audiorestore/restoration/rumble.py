@@ -26,19 +26,14 @@ _GRID = 16384  # transforms of lengths with large prime factors take several tim
 
 
 def quiet_rumble(change: Tensor, *, sample_rate: int, level: float, rumble_db: float = RUMBLE_DB) -> Tensor:
-    """Return the part of a change that only takes away quiet, steady rumble, [C, T].
+    """Return the part of a change that only takes away quiet, steady rumble, [1, T].
 
     Args:
-        change: restored minus given, [C, T].
+        change: restored minus given of one channel, [1, T].
         sample_rate: Hz.
         level: RMS of the programme.
         rumble_db: how far under the programme rumble must lie to stay.
     """
-    return torch.stack([_stays(row[None], sample_rate, level, rumble_db)[0] for row in change])
-
-
-def _stays(change: Tensor, sample_rate: int, level: float, rumble_db: float) -> Tensor:
-    """Return `quiet_rumble` of one channel [1, T]: transforms of many rows at once round otherwise than of one."""
     pad, n_samples = round(_PAD_SECONDS * sample_rate), change.shape[1]
     length = -(-(n_samples + 2 * pad) // _GRID) * _GRID
     n_low = 2 * math.ceil(STOP_HZ * length / sample_rate) + 2
