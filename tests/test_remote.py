@@ -137,6 +137,27 @@ def test_sftp_finds_fetches_publishes_and_removes(ssh, folder, tmp_path):
     assert place.file("new/folder/1.wav") is None
 
 
+def test_by_sftp_several_workers_make_one_folder(ssh, folder, tmp_path, monkeypatch):
+    from fsspec.implementations.sftp import SFTPFileSystem
+
+    look = SFTPFileSystem.exists
+    raced = []
+
+    def exists(system, path, **options):
+        """Somebody else makes the folder between the look for it and its making."""
+        there = look(system, path, **options)
+        if not there and look(system, path.rpartition("/")[0] or "/"):
+            system.ftp.mkdir(path)
+            raced.append(path)
+        return there
+
+    monkeypatch.setattr(SFTPFileSystem, "exists", exists)
+    (tmp_path / "a").write_bytes(b"sound")
+    remote(f"sftp://127.0.0.1:{ssh.port}/").publish(tmp_path / "a", "new/newer/newest/a")
+    assert len(raced) == 3
+    assert (folder / "new" / "newer" / "newest" / "a").read_bytes() == b"sound"
+
+
 def test_sftp_never_shows_a_half_file(ssh, folder, tmp_path, monkeypatch):
     (tmp_path / "new.wav").write_bytes(SOUND)
     place = remote(f"sftp://127.0.0.1:{ssh.port}/")

@@ -174,7 +174,7 @@ class Remote:
             if self.url.scheme == "s3":
                 self._retried(lambda: self._system.info(self._base.split("/")[0]))
             else:
-                self._retried(lambda: self._system.makedirs(self._base, exist_ok=True))
+                self._make_folder(self._base)
 
     def fetch(self, file: RemoteFile, part: Path) -> None:
         """Copy a file to ``part``, or what of it is missing there.
@@ -222,7 +222,7 @@ class Remote:
             # Always the same one: what a killed run has left is replaced by the next.
             tail = f".{hashlib.sha256(place.encode()).hexdigest()[:8]}.part"
             part = f"{folder}/.{cut_name(last, LONGEST_NAME - len(tail) - 1)}{tail}"
-            self._retried(lambda: self._system.makedirs(folder, exist_ok=True))
+            self._make_folder(folder)
             self._retried(lambda: self._system.put_file(str(path), part))
             self._compare(path, part, name)
             self._retried(lambda: self._system.mv(part, place))
@@ -249,6 +249,16 @@ class Remote:
     @cached_property
     def _shared(self) -> Any:
         return _system(self.url)
+
+    def _make_folder(self, folder: str) -> None:
+        """Make a folder and those above it, each of which another worker may be making at the same moment."""
+        for _ in range(folder.count("/")):
+            try:
+                return self._retried(lambda: self._system.makedirs(folder, exist_ok=True))
+            except OSError:  # by SFTP nothing says that it was there already
+                if self._system.isdir(folder):
+                    return None
+        return self._retried(lambda: self._system.makedirs(folder, exist_ok=True))
 
     def _retried(self, call: Callable[[], T]) -> T:
         for attempt in range(self._retries + 1):
