@@ -661,13 +661,18 @@ def _stages(
     crackle = {"detector": _named(_detector(asked))} if asked.uses_detector else {}
     if plan.crackle is not None:
         crackle |= plan.crackle.summary()
-    measured = {"level": plan.level, "offsets": list(plan.offsets), "rumble_db": config.rumble_db}
+    network = {
+        "level": plan.level,
+        "offsets": list(plan.offsets),
+        "rumble_db": config.rumble_db,
+        "refill_clicks": config.refill_clicks,
+    }
     return (
         Stage("degap", on and plan.gaps is not None and bool(plan.gaps.gaps), plan.gaps.summary() if plan.gaps else {}),
         Stage("declip", on and plan.clipping is not None, to_mapping(plan.clipping) if plan.clipping else {}),
         Stage("decrackle", on and plan.crackle is not None, crackle),
         Stage("dehum", on and plan.hum is not None, to_mapping(plan.hum) if plan.hum else {}),
-        Stage("denoise", on and restorer is not None and plan.level > 0, measured if restorer else {}),
+        Stage("denoise", on and restorer is not None and plan.level > 0, network if restorer else {}),
         Stage("limit", on, {"strength_db": config.strength_db}),
     )
 

@@ -159,8 +159,8 @@ def _same_sound(state: FileState, path: Path) -> bool:
 
 def _config(record: Record, path: Path, model: str | None) -> RestorationConfig:
     """Return the recorded settings, with what ``auto`` came to then."""
-    # A record that does not speak of dropouts, or of crackle, was made before they were mended.
-    settings = {"degap": False, "decrackle": False, **record.config}
+    # What a record does not speak of was not done when it was made.
+    settings = {"degap": False, "decrackle": False, "rumble_db": 1000.0, "refill_clicks": False, **record.config}
     if isinstance(chunks := settings.get("chunks"), dict):  # older ones count the chunks that are worked on at once
         settings["chunks"] = {name: value for name, value in chunks.items() if name != "batch"}
     config = from_mapping(RestorationConfig, settings, where=f"{printable(str(path))}: config")

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -225,6 +226,19 @@ def test_a_record_older_than_the_mending_of_dropouts_is_replayed_without_it(tmp_
     run_job(Job(tmp_path / "a.wav", tmp_path / "b.wav"), config, None)
     edit(record_path(tmp_path / "b.wav"), lambda values: values["config"].pop("degap"))
     assert replay(record_path(tmp_path / "b.wav")).same
+
+
+def test_a_record_older_than_a_setting_is_replayed_without_what_it_does(tmp_path: Path, model: Path) -> None:
+    config = replace(settings(model), rumble_db=1000.0, refill_clicks=False)
+    source, result = recording(tmp_path / "a.wav"), tmp_path / "out" / "a.wav"
+    run_job(Job(source, result), config, make_restorer(config, device="cpu"))
+
+    def forget(values: dict[str, Any]) -> None:
+        for name in ("rumble_db", "refill_clicks"):
+            del values["config"][name]
+
+    edit(record_path(result), forget)
+    assert replay(record_path(result)).same
 
 
 def test_a_record_that_counts_chunks_is_replayed(record: Path) -> None:

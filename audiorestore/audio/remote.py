@@ -252,13 +252,14 @@ class Remote:
 
     def _make_folder(self, folder: str) -> None:
         """Make a folder and those above it, each of which another worker may be making at the same moment."""
-        for _ in range(folder.count("/")):
+        others = folder.count("/") + 1  # may be in the way: one at each folder
+        while not self._retried(lambda: self._system.isdir(folder)):
             try:
-                return self._retried(lambda: self._system.makedirs(folder, exist_ok=True))
+                self._retried(lambda: self._system.makedirs(folder, exist_ok=True))
             except OSError:  # by SFTP nothing says that it was there already
-                if self._system.isdir(folder):
-                    return None
-        return self._retried(lambda: self._system.makedirs(folder, exist_ok=True))
+                others -= 1
+                if not others:
+                    raise
 
     def _retried(self, call: Callable[[], T]) -> T:
         for attempt in range(self._retries + 1):

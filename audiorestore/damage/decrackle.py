@@ -9,11 +9,13 @@ be modeled as autoregressive processes", IEEE Trans. ASSP 34(2), 1986; Godsill a
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 from scipy import fft
 from scipy.linalg import solveh_banded
@@ -30,10 +32,11 @@ FRAME_SECONDS = 0.02
 """Sound changes little in it: each has a model of its own, made from itself and a frame on either side."""
 PATCH_SECONDS = 1.0  # filled at a time
 CONTEXT_FRAMES = 4  # beyond which nothing has a say in what is filled
-ORDER = 32
-ORDER_RATE = 50_000
-"""Up to this rate the order is 32, and above it as many times more: a model reaches as far back in time."""
-ROUNDS = 2  # models are made again once the lost samples are known about
+QUICK, FAR = 32 / 48_000, 256 / 48_000
+"""Seconds that models reach back. Each tone of music takes two orders, so far is better; but many orders also foresee
+what was only put there for a start."""
+LEAST_ORDER = 32
+MEMORIES = (QUICK, FAR)  # models are made again once the lost samples are known about
 
 
 @dataclass(frozen=True)
@@ -107,62 +110,80 @@ def frame_length(sample_rate: int) -> int:
     return max(round(FRAME_SECONDS * sample_rate), 1)
 
 
-def fill(samples: Samples, runs: Runs, *, sample_rate: int, rounds: int = ROUNDS) -> Samples:
+def fill(
+    samples: Samples,
+    runs: Runs,
+    *,
+    sample_rate: int,
+    memories: Sequence[float] = MEMORIES,
+    variance: Samples | None = None,
+) -> Samples:
     """Return samples [T] with runs of them estimated from all others.
 
     Args:
         runs: in order of time, not touching each other, [n, 2]. Where nothing else is known there is silence.
-        rounds: how often models are made.
+        memories: how many seconds models reach back, for each time that they are made; their order is 32 at least.
+        variance: of the errors, independent of each other, of what is there already [T]: then that is an estimate, too,
+            and weighed against the other. By default it says nothing.
     """
     lost = mask_of(runs, len(samples))
     known = np.flatnonzero(~lost)
     if not len(runs) or not len(known):
-        return np.where(lost, 0.0, samples)
+        return samples.copy() if variance is not None else np.where(lost, 0.0, samples)
     filled = samples.copy()
-    filled[lost] = np.interp(np.flatnonzero(lost), known, samples[known])
+    if variance is None:
+        filled[lost] = np.interp(np.flatnonzero(lost), known, samples[known])
     length = frame_length(sample_rate)
-    order = min(ORDER * max(round(sample_rate / ORDER_RATE), 1), length)
     frames, first = np.unique(runs[:, 0] // length, return_index=True)
     groups = np.split(runs, first[1:])
-    for _ in range(rounds):
+    for memory in memories:
+        order = min(max(round(memory * sample_rate), LEAST_ORDER), length)
         better = filled.copy()
-        for model, group in zip(frame_models(filled, frames, length, order), groups, strict=True):
-            _fill_group(filled, lost, group, model, better)
+        for model, error, group in zip(*frame_models(filled, frames, length, order), groups, strict=True):
+            weight = None if variance is None else error / variance
+            _fill_group(filled, lost, group, model, better, weight)
         filled = better
     return filled
 
 
-def frame_models(samples: Samples, frames: Runs, length: int, order: int) -> Samples:
-    """Return a predictor [order + 1] for each of some frames, by number, of samples [T]."""
+def frame_models(samples: Samples, frames: Runs, length: int, order: int) -> tuple[Samples, Samples]:
+    """Return a predictor [n, order + 1] and the power of its error [n] for frames, by number [n], of samples [T]."""
     width = 3 * length
     padded = np.pad(samples, (length, width))
     windows = np.stack([padded[frame * length : frame * length + width] for frame in frames])
     transform = fft.next_fast_len(width + order + 1, real=True)
     transform += transform % 2
-    spectra = fft.rfft(windows * np.hanning(width + 2)[1:-1], transform, axis=1)
-    return predictor(autocorrelation(np.square(np.abs(spectra)), order))
+    taper = np.hanning(width + 2)[1:-1]
+    correlation = autocorrelation(np.square(np.abs(fft.rfft(windows * taper, transform, axis=1))), order)
+    models = predictor(correlation)
+    error = np.maximum((models * correlation).sum(axis=1), 0.0)
+    return models, error / np.square(taper).sum()
 
 
-def _fill_group(samples: Samples, lost: Mask, group: Runs, model: Samples, better: Samples) -> None:
+def _fill_group(
+    samples: Samples, lost: Mask, group: Runs, model: Samples, better: Samples, weight: Samples | None
+) -> None:
     """Estimate the runs of one frame, with its model, and write them to ``better``.
 
     What is lost nearby is estimated with them. The sum of squares of what the model cannot foresee is least where
     ``B x = -(B k)``, rows of lost samples alone: B the banded matrix of the model's own autocorrelation, k the known
-    samples.
+    samples. Where estimates e are given, with their ``weight``, it is least where ``(B + W) x = W e - (B k)``.
     """
     order = len(model) - 1
     first, last = max(int(group[0, 0]) - order, 0), min(int(group[-1, 1]) + order, len(samples))
-    left, right = max(first - order, 0), min(last + order, len(samples))
+    left, right = first - order, last + order
     here = np.flatnonzero(lost[first:last]) + first
-    known = samples[left:right].copy()
+    known = np.pad(samples[max(left, 0) : right], (max(-left, 0), max(right - len(samples), 0)))
     known[here - left] = 0.0
-    band = np.correlate(model, model, "full")[order:]
-    pull = np.convolve(known, np.concatenate([band[:0:-1], band]))[order : order + len(known)]
-    matrix = np.zeros((min(order, len(here) - 1) + 1, len(here)))
-    matrix[0] = band[0] * (1 + 1e-9)
-    for step in range(1, len(matrix)):
-        distance = here[step:] - here[:-step]
-        matrix[step, : len(distance)] = np.where(distance <= order, band[np.minimum(distance, order)], 0.0)
-    estimate = solveh_banded(matrix, -pull[here - left], lower=True, check_finite=False)
+    band = np.correlate(model, model, "full")
+    wanted = -sliding_window_view(known, len(band))[here - first] @ band
+    rows = min(order, len(here) - 1) + 1
+    others = sliding_window_view(np.append(here, np.full(rows - 1, last + order)), rows).T
+    matrix = np.append(band[order:], 0.0)[np.minimum(others - here, order + 1)]
+    matrix[0] *= 1 + 1e-9
+    if weight is not None:
+        matrix[0] += weight[here]
+        wanted += weight[here] * samples[here]
+    estimate = solveh_banded(matrix, wanted, lower=True, check_finite=False)
     mine = (here >= group[0, 0]) & (here < group[-1, 1])
     better[here[mine]] = estimate[mine]

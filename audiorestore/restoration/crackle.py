@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from audiorestore.audio.signal import Source, read_padded
-from audiorestore.damage.decrackle import CracklePlan, fill
+from audiorestore.damage.decrackle import QUICK, CracklePlan, fill
 from audiorestore.models.checkpoint import Checkpoint, load_checkpoint
 from audiorestore.models.impulses import ImpulseDetector
 from audiorestore.spectral.runs import Runs, joined, mask_of, runs_of
@@ -113,7 +113,7 @@ class CrackleFinder:
         """Return the impulses of a stretch of sound [T]: those seen at once, and those seen when they are filled."""
         runs = self._short(row, sample_rate)
         for _ in range(LOOKS - 1):
-            filled = fill(row.numpy().astype(np.float64), runs, sample_rate=sample_rate, rounds=1)
+            filled = fill(row.numpy().astype(np.float64), runs, sample_rate=sample_rate, memories=[QUICK])
             more = self._short(torch.from_numpy(filled).float(), sample_rate)
             runs = runs_of(mask_of(runs, len(row)) | mask_of(more, len(row)))
         return runs

@@ -50,6 +50,8 @@ class RestorationConfig:
         strength_db: the most by which anything is reduced; 0 leaves every sample as it is.
         rumble_db: steady rumble under 45 Hz that lies further than this under the programme stays as it is
             (`restoration.rumble`); a great number has it all taken away.
+        refill_clicks: what the network makes of clicks is weighed against what the sound around them predicts
+            (`damage.refill`).
         degap, declip, decrackle, dehum, denoise: switch a stage off.
         auto: inspect each recording first, and do no more than what was found calls for (`restoration.advice`).
         fixed: names of settings that ``auto`` leaves as they are.
@@ -63,6 +65,7 @@ class RestorationConfig:
     detector: str = DEFAULT_DETECTOR
     strength_db: float = 40.0
     rumble_db: float = RUMBLE_DB
+    refill_clicks: bool = True
     degap: bool = True
     declip: bool = True
     decrackle: bool = True
@@ -163,7 +166,13 @@ def restored(
         stage = Dehummed(stage, plan.hum)
     if config.denoise and restorer is not None:
         stage = Denoised(
-            stage, restorer, level=plan.level, offsets=plan.offsets, rumble_db=config.rumble_db, finished=finished
+            stage,
+            restorer,
+            level=plan.level,
+            offsets=plan.offsets,
+            rumble_db=config.rumble_db,
+            refill_clicks=config.refill_clicks,
+            finished=finished,
         )
     return stage if stage is source else Limited(source, stage, strength_db=config.strength_db, gaps=plan.gaps)
 

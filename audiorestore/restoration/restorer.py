@@ -25,6 +25,7 @@ import torch
 from torch import Tensor
 
 from audiorestore.audio.signal import Source, StageSource
+from audiorestore.damage.refill import REACH_SECONDS, refilled
 from audiorestore.errors import DependencyError
 from audiorestore.models.base import Denoiser
 from audiorestore.models.checkpoint import Checkpoint
@@ -181,12 +182,12 @@ class Restorer:
             changes[index][channel] = changed.result()
         return changes
 
-    def each_channel(self, function: Callable[[Tensor], Tensor], samples: Tensor) -> Tensor:
-        """Return what a function of [1, T] makes of each channel of [C, T], each on one thread.
+    def each_channel(self, function: Callable[..., Tensor], *samples: Tensor) -> Tensor:
+        """Return what a function of sounds [1, T] makes of each channel of sounds [C, T], each on one thread.
 
         Transforms round otherwise on several threads: so the result does not depend on how many the caller has.
         """
-        return torch.cat(list(self._workers.map(function, samples[:, None])))
+        return torch.cat(list(self._workers.map(function, *(sound[:, None] for sound in samples))))
 
     def _alone(self, row: Row) -> Tensor:
         return self._launch(pack([row]))[0].float()
@@ -212,6 +213,7 @@ class Denoised(StageSource):
             result, and a channel's restoration does not leak into another: the stereo image stays.
         offsets: constant of each channel that the network is not shown, and that stays.
         rumble_db: how far under the programme rumble lies that stays (`quiet_rumble`).
+        refill_clicks: whether what the network makes of clicks is weighed against prediction (`damage.refill`).
         finished: chunks of this very recording, restored before; gets those that are restored now.
     """
 
@@ -223,10 +225,13 @@ class Denoised(StageSource):
         level: float,
         offsets: tuple[float, ...],
         rumble_db: float = RUMBLE_DB,
+        refill_clicks: bool = True,
         finished: KeptChunks | None = None,
     ) -> None:
         super().__init__(source)
         self._rumble_db = rumble_db
+        self._refill_clicks = refill_clicks
+        self._reach = round(REACH_SECONDS * source.sample_rate)
         self._finished = finished
         self._restorer = restorer
         self._level = level
@@ -279,13 +284,19 @@ class Denoised(StageSource):
         centred = [span - self._offsets for span in spans]
         changes = self._restorer.change(centred, ratio=self._ratio, level=self._level)
         return [
-            (span + self._heard(change))[:, start:stop]
+            self._restorer.each_channel(partial(self._settled, start, stop), span, change)
             for span, change, (start, stop) in zip(spans, changes, edges, strict=True)
         ]
 
-    def _heard(self, change: Tensor) -> Tensor:
-        rumble = partial(quiet_rumble, sample_rate=self.sample_rate, level=self._level, rumble_db=self._rumble_db)
-        return change - self._restorer.each_channel(rumble, change)
+    def _settled(self, start: int, stop: int, span: Tensor, change: Tensor) -> Tensor:
+        """Return what becomes of samples [start, stop) of a span [1, T] that the network changes, [1, stop - start]."""
+        rumble = quiet_rumble(change, sample_rate=self.sample_rate, level=self._level, rumble_db=self._rumble_db)
+        given, quiet = span[:, start:stop], rumble[:, start:stop]
+        if not self._refill_clicks:
+            return given + change[:, start:stop] - quiet
+        near = slice(max(start - self._reach, 0), stop + self._reach)
+        around = refilled(span[:, near], (span + change)[:, near], sample_rate=self.sample_rate, level=self._level)
+        return around[:, start - near.start : stop - near.start] - quiet
 
 
 def cores() -> int:

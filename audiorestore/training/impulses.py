@@ -18,7 +18,7 @@ from scipy.signal import butter, sosfilt
 from torch import Tensor, nn
 
 from audiorestore.damage.base import Setting
-from audiorestore.damage.decrackle import ORDER, Samples, fill, frame_length, frame_models
+from audiorestore.damage.decrackle import LEAST_ORDER, QUICK, Samples, fill, frame_length, frame_models
 from audiorestore.damage.simulate import DamageRecipe, Library, Simulated, Step, draw
 from audiorestore.errors import ConfigError
 from audiorestore.models.impulses import HIGHEST_RATE, VIEWS, ImpulseDetector, views
@@ -127,7 +127,7 @@ class ImpulsePairMaker:
         if marks.any() and rng.random() < config.second_look_chance:
             runs = runs_of(marks > 0)
             done = runs[rng.random(len(runs)) < rng.uniform(*FILLED_SHARE)]
-            given = fill(given, done, sample_rate=rate)
+            given = fill(given, done, sample_rate=rate, memories=[QUICK])
             marks[mask_of(done, len(marks))] = 0
         return ImpulsePair(views(given.astype(np.float32), rate), marks)
 
@@ -207,9 +207,9 @@ def _unforeseen(sound: Samples, sample_rate: int) -> Samples:
     """Return the deviation of the prediction error of a sound [T] around each sample, [T]."""
     length = frame_length(sample_rate)
     n_frames = -(-len(sound) // length)
-    models = frame_models(sound, np.arange(n_frames), length, ORDER)
-    padded = np.pad(sound, (ORDER, n_frames * length - len(sound)))
-    frames = np.lib.stride_tricks.sliding_window_view(padded, length + ORDER)[::length]
+    models, _ = frame_models(sound, np.arange(n_frames), length, LEAST_ORDER)
+    padded = np.pad(sound, (LEAST_ORDER, n_frames * length - len(sound)))
+    frames = np.lib.stride_tricks.sliding_window_view(padded, length + LEAST_ORDER)[::length]
     errors = np.stack([np.convolve(frame, model, "valid") for frame, model in zip(frames, models, strict=True)])
     deviations = np.sqrt(np.mean(np.square(errors), axis=1))
     return np.asarray(np.maximum(np.repeat(deviations, length)[: len(sound)], QUIETEST))
