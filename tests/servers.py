@@ -175,6 +175,10 @@ class SshServer:
 
     def close(self) -> None:
         self._listener.close()
+        self.hang_up()
+
+    def hang_up(self) -> None:
+        """End all connections; new ones are taken."""
         for transport in tuple(self._transports):
             transport.close()
 
@@ -236,14 +240,19 @@ def _sftp_interface():
         def list_folder(self, path):
             return self._try(
                 lambda: [
-                    paramiko.SFTPAttributes.from_stat(entry.stat(), entry.name) for entry in self._path(path).iterdir()
+                    paramiko.SFTPAttributes.from_stat(entry.lstat(), entry.name) for entry in self._path(path).iterdir()
                 ]
             )
 
         def stat(self, path):
             return self._try(lambda: paramiko.SFTPAttributes.from_stat(self._path(path).stat()))
 
-        lstat = stat
+        def lstat(self, path):
+            return self._try(lambda: paramiko.SFTPAttributes.from_stat(self._path(path).lstat()))
+
+        def canonicalize(self, path):
+            real = self._path(path).resolve()
+            return f"/{real.relative_to(self._server.folder)}" if real != self._server.folder else "/"
 
         def open(self, path, flags, attr):
             def opened():

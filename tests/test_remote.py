@@ -137,6 +137,76 @@ def test_sftp_finds_fetches_publishes_and_removes(ssh, folder, tmp_path):
     assert place.file("new/folder/1.wav") is None
 
 
+def test_by_sftp_a_lost_connection_is_made_again(ssh, folder, tmp_path):
+    place = remote(f"sftp://127.0.0.1:{ssh.port}/")
+    (file, *_) = place.files().files
+    (tmp_path / "a").write_bytes(b"sound")
+    calls = (
+        lambda: names(place) == FOUND,
+        lambda: len(place.all_files()) == 5,
+        lambda: place.file(file.name) == file,
+        lambda: place.fetch(file, tmp_path / "part") is None,
+        lambda: place.publish(tmp_path / "a", "new/a") is None,
+        lambda: place.read("new/a") == b"sound",
+    )
+    for call in calls:
+        ssh.hang_up()
+        assert call()
+
+
+def test_by_sftp_a_connection_lost_in_a_search_leaves_nothing_out(ssh, monkeypatch):
+    from fsspec.implementations.sftp import SFTPFileSystem
+
+    look, looks = SFTPFileSystem.ls, []
+
+    def ls(system, path, **options):
+        looks.append(path)
+        if len(looks) == 2:
+            ssh.hang_up()
+        return look(system, path, **options)
+
+    place = remote(f"sftp://127.0.0.1:{ssh.port}/")
+    monkeypatch.setattr(SFTPFileSystem, "ls", ls)
+    assert names(place) == FOUND
+
+
+def test_by_sftp_what_cannot_be_listed_is_said(ssh, folder, monkeypatch):
+    from fsspec.implementations.sftp import SFTPFileSystem
+
+    look = SFTPFileSystem.ls
+
+    def ls(system, path, **options):
+        if path == "/a":
+            raise PermissionError("not for you")
+        return look(system, path, **options)
+
+    place = remote(f"sftp://127.0.0.1:{ssh.port}/")
+    monkeypatch.setattr(SFTPFileSystem, "ls", ls)
+    listing = place.files()
+    assert [file.name for file in listing.files] == ["ümlaut.wav"]
+    (problem,) = map(str, listing.problems)
+    assert f"sftp://127.0.0.1:{ssh.port}/a: expected a folder that can be listed, found PermissionError" in problem
+    with pytest.raises(OutputError, match="/a: expected a folder that can be listed"):
+        place.all_files()
+
+
+def test_by_sftp_links_are_followed_and_each_folder_is_entered_once(ssh, folder, tmp_path):
+    (folder / "elsewhere").mkdir()
+    (folder / "elsewhere" / "1.wav").write_bytes(b"sound")
+    for name, target in {"l.wav": "../a/0.wav", "to": "..", "m": "../elsewhere", "0.wav": "nowhere"}.items():
+        (folder / ".hidden" / name).symlink_to(target)
+    place = remote(f"sftp://127.0.0.1:{ssh.port}/.hidden")
+    listing = place.files()
+    assert [file.name for file in listing.files] == [
+        "1.wav",
+        "l.wav",
+        "m/1.wav",
+        *(f"to/{name}" for name in FOUND),
+    ]
+    assert [str(problem).partition(": ")[0].rpartition("/")[2] for problem in listing.problems] == ["0.wav"]
+    assert fetched(place, "l.wav", tmp_path / "part") == SOUND + b"a/0.wav"
+
+
 def test_by_sftp_several_workers_make_one_folder(ssh, folder, tmp_path, monkeypatch):
     from fsspec.implementations.sftp import SFTPFileSystem
 

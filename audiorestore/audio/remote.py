@@ -153,7 +153,10 @@ class Remote:
     def all_files(self) -> dict[str, RemoteFile]:
         """Return all files of a folder of results by their names, of whatever kind; none if there is no folder."""
         with _named(OutputError, self.url.text, "a place that can be listed"):
-            return {file.name: file for file in self._found()}
+            found, odd = self._found()
+            if odd:  # what stands there would be taken for missing
+                raise OutputError(odd[0].path, expected=odd[0].expected, found=odd[0].found)
+            return {file.name: file for file in found}
 
     def file(self, name: str) -> RemoteFile | None:
         """Return a file as it is now; None if there is none.
@@ -266,10 +269,15 @@ class Remote:
             try:
                 return call()
             except Exception as error:
-                if attempt == self._retries or not is_transient(error):
+                if attempt == self._retries or not self._may_pass(error):
                     raise
             self._pause(attempt)
         raise AssertionError("the last attempt returns or raises")
+
+    def _may_pass(self, error: Exception) -> bool:
+        """Tell whether another attempt may succeed: what a dead connection answers says nothing of files."""
+        system = self._systems.__dict__.get("system")
+        return is_transient(error) or (system is not None and not _is_alive(system))
 
     def _pause(self, attempt: int) -> None:
         """Wait before something is tried again, over a new connection."""
@@ -313,19 +321,84 @@ class Remote:
         if self._is_file:
             one = self._file(PurePosixPath(self._base).name)
             return ([one] if one else []), []
-        found = self._found()
-        if not found:
+        found, odd = self._found()
+        if not found and not odd:
             raise FileNotFoundError("nothing is there")
-        return [file for file in found if _is_sound(file.name)], []
+        return [file for file in found if _is_sound(file.name)], odd
 
-    def _found(self) -> list[RemoteFile]:
+    def _found(self) -> tuple[list[RemoteFile], list[InputError]]:
+        """Return all files of a folder, and what could not be looked at; nothing if there is no folder."""
+        odd: list[InputError] = []
         try:
-            infos = self._retried(lambda: self._system.find(self._base, detail=True))
+            infos = self._walked(odd) if self.url.scheme == "sftp" else self._retried(self._all_infos)
         except FileNotFoundError:
-            return []
+            return [], []
         start = self._base.strip("/") + "/" if self._base.strip("/") else ""
         named = ((path.lstrip("/").removeprefix(start), info) for path, info in infos.items())
-        return [_remote_file(name, info) for name, info in named if name and not name.endswith("/")]
+        return [_remote_file(name, info) for name, info in named if name and not name.endswith("/")], odd
+
+    def _all_infos(self) -> Mapping[str, Mapping[str, Any]]:
+        infos: Mapping[str, Mapping[str, Any]] = self._system.find(self._base, detail=True)
+        return infos
+
+    def _walked(self, odd: list[InputError]) -> dict[str, Mapping[str, Any]]:
+        """Return what is told of each file below a folder by SFTP. Links are followed, each folder is entered once.
+
+        fsspec's own walk leaves out what it cannot list, and so would take a lost connection for an empty folder.
+
+        Args:
+            odd: takes what could not be looked at below the folder.
+
+        Raises:
+            FileNotFoundError: there is no such folder.
+        """
+        infos: dict[str, Mapping[str, Any]] = {}
+        entered: set[str] = set()
+        folders = [(self._base, self._retried(lambda: str(self._system.ftp.normalize(self._base))))]
+        while folders:
+            folder, real = folders.pop()
+            if real in entered:
+                continue
+            entered.add(real)
+            below = []
+            for path, info in self._told(folder, odd):
+                found = (info, f"{real.rstrip('/')}/{path.rpartition('/')[2]}")
+                if info["type"] == "link":
+                    followed = self._followed(path, odd)
+                    if followed is None:
+                        continue
+                    found = followed
+                if found[0]["type"] == "directory":
+                    below.append((path, found[1]))
+                else:
+                    infos[path] = found[0]
+            folders += reversed(below)
+        return infos
+
+    def _told(self, folder: str, odd: list[InputError]) -> list[tuple[str, Mapping[str, Any]]]:
+        """Return the paths in a folder, in their order, and what is told of each, of links themselves."""
+        try:
+            listing = self._retried(lambda: self._system.ls(folder, detail=True))
+        except (OSError, UnicodeDecodeError) as error:
+            if folder == self._base or self._may_pass(error):
+                raise
+            odd.append(_odd(self.address(self._below(folder)), "a folder that can be listed", error))
+            return []
+        return sorted(((str(info["name"]), info) for info in listing), key=lambda told: told[0])
+
+    def _followed(self, path: str, odd: list[InputError]) -> tuple[Mapping[str, Any], str] | None:
+        """Return what is told of that to which a link leads, and its real path; None if it leads nowhere."""
+        try:
+            return self._retried(lambda: (self._system.info(path), str(self._system.ftp.normalize(path))))
+        except OSError as error:
+            if self._may_pass(error):
+                raise
+            if _is_sound(self._below(path)):
+                odd.append(_odd(self.address(self._below(path)), "a file that can be looked at", error))
+            return None
+
+    def _below(self, path: str) -> str:
+        return path.removeprefix(self._base).lstrip("/")
 
     def _look_up(self) -> tuple[list[RemoteFile], list[InputError]]:
         """List what an index or a list names, each file looked at: nobody else tells sizes."""
@@ -415,7 +488,7 @@ class Remote:
                 except Exception as error:
                     copy.flush()
                     failures = 0 if copy.seek(0, 2) > have else failures + 1
-                    if failures > self._retries or not is_transient(error):
+                    if failures > self._retries or not self._may_pass(error):
                         raise
                     self._pause(failures)
 
@@ -460,6 +533,10 @@ class Remote:
         if expected != found:
             self._retried(lambda: self._system.rm_file(place))
             raise OutputError(self.address(name), expected=expected, found=found)
+
+
+def _odd(address: str, expected: str, error: Exception) -> InputError:
+    return InputError(address, expected=expected, found=f"{type(error).__name__}: {words_of(error)}")
 
 
 def _is_sound(name: str) -> bool:
@@ -563,6 +640,11 @@ def _known_hosts() -> Any:
             self.ftp = self.client.open_sftp()
 
     return KnownHosts
+
+
+def _is_alive(system: Any) -> bool:
+    transport = system.client.get_transport()
+    return transport is not None and bool(transport.is_active())
 
 
 def _close(system: Any) -> None:
