@@ -144,6 +144,7 @@ class SshServer:
 
     Attributes:
         cuts: how often a connection is still to be broken off when content is read.
+        silences: how often a question for a file is still to be left without an answer for 5 s.
     """
 
     USER, PASSWORD = "archivist", "correct horse"
@@ -152,7 +153,7 @@ class SshServer:
         import paramiko
 
         self.folder = folder
-        self.cuts = 0
+        self.cuts = self.silences = 0
         self.key = paramiko.ECDSAKey.generate()
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
@@ -245,6 +246,9 @@ def _sftp_interface():
             )
 
         def stat(self, path):
+            if self._server.silences > 0:
+                self._server.silences -= 1
+                time.sleep(5)
             return self._try(lambda: paramiko.SFTPAttributes.from_stat(self._path(path).stat()))
 
         def lstat(self, path):

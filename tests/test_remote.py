@@ -154,6 +154,14 @@ def test_by_sftp_a_lost_connection_is_made_again(ssh, folder, tmp_path):
         assert call()
 
 
+def test_by_sftp_a_server_that_falls_silent_is_asked_again(ssh, monkeypatch):
+    monkeypatch.setattr(module, "_LONGEST_SILENCE_SECONDS", 1.0)
+    place = remote(f"sftp://127.0.0.1:{ssh.port}/")
+    ssh.silences = 1
+    assert place.file("a/0.wav") is not None
+    assert ssh.silences == 0
+
+
 def test_by_sftp_a_connection_lost_in_a_search_leaves_nothing_out(ssh, monkeypatch):
     from fsspec.implementations.sftp import SFTPFileSystem
 

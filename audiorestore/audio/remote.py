@@ -43,6 +43,7 @@ _BLOCK_BYTES = 2**20
 _PIECE_BYTES = 16 * 2**20  # of one request to a store where each is a new one
 _LOOKS_AT_ONCE = 16
 _LONGEST_WAIT_SECONDS = 30.0
+_LONGEST_SILENCE_SECONDS = 300.0  # of an SSH server within a request: one that fetches from tape takes its time
 
 
 @dataclass(frozen=True)
@@ -638,6 +639,7 @@ def _known_hosts() -> Any:
             self.client.set_missing_host_key_policy(Refuse())
             self.client.connect(self.host, **self.ssh_kwargs)
             self.ftp = self.client.open_sftp()
+            self.ftp.get_channel().settimeout(_LONGEST_SILENCE_SECONDS)  # paramiko's own way is to wait for ever
 
     return KnownHosts
 
