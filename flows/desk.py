@@ -39,16 +39,22 @@ def ledger_of(archive: Archive, *, listed: bool = False) -> Ledger:
 
 
 class Desk:
-    """The files in work of one batch; for one thread."""
+    """The files in work of one batch; for one thread.
+
+    Attributes:
+        may_be_half_done: whether some of the latest job's files may have come to a URL.
+    """
 
     def __init__(self, archive: Archive) -> None:
         self._archive = archive
         self._source = None if isinstance(archive.source, Path) else connect(archive.source)
         self._destination = None if isinstance(archive.destination, Path) else connect(archive.destination)
+        self.may_be_half_done = False
 
     @contextmanager
     def job(self, row: Row) -> Iterator[Job]:
         """Give the paths to work with, while the block does."""
+        self.may_be_half_done = False
         with ExitStack() as stack:
             if self._destination is not None:
                 stack.callback(self.clear, row)
@@ -126,6 +132,7 @@ class Desk:
         """
         if self._destination is None:
             return
+        self.may_be_half_done = True
         publish_folder(self._folder(row), self._destination, force=self._archive.config.force)
 
     def settled(self, row: Row, done: Done, *, refused: bool) -> Done:

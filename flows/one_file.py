@@ -122,7 +122,7 @@ class Worker:
             return BatchResult(skipped=1)
         except Exception as error:
             reason = _reason(error, self._desk.named(row))
-            self._ledger.fail(name, self._owner, reason)
+            self._ledger.fail(name, self._owner, reason, owned=self._desk.may_be_half_done)
             self._report(reason)
             return BatchResult(failed=1)
 

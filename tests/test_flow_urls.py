@@ -322,6 +322,22 @@ def test_killed_while_it_publishes_it_goes_on(archive, bucket, wanted, nth, afte
     assert run(distant).unchanged == 2
 
 
+def test_what_a_store_takes_in_part_is_replaced_by_the_next_run(archive, bucket, wanted, monkeypatch):
+    distant = replace(archive, destination=url(f"{bucket}/out"))
+    publish = Remote.publish
+
+    def full(place, path, name):
+        if name == "a/0.wav.residual.wav":
+            raise OSError("no room")
+        publish(place, path, name)
+
+    with monkeypatch.context() as store:
+        store.setattr(Remote, "publish", full)
+        assert (run(distant).failed, "a/0.wav" in content(f"{bucket}/out")) == (1, True)
+    assert run(distant).good
+    assert sounds(content(f"{bucket}/out")) == sounds(wanted)
+
+
 def test_an_error_names_the_url_and_never_the_copy(archive, web, bucket):
     (archive.source / "bad.wav").write_bytes(b"no sound")
     summary = run(replace(archive, source=url(web.address), destination=url(bucket)))

@@ -134,7 +134,7 @@ UPDATE files SET status = :status, size = :size, mtime_ns = :mtime_ns, sha256 = 
 WHERE source = :source AND owner = :owner
 """
 _FAIL = """
-UPDATE files SET status = 'failed', error = :error, owned = 0, owner = NULL, lease_until = NULL
+UPDATE files SET status = 'failed', error = :error, owned = :owned, owner = NULL, lease_until = NULL
 WHERE source = :source AND owner = :owner
 """
 _RELEASE = """
@@ -695,9 +695,13 @@ class Ledger:
         values = {**dataclasses.asdict(done), "status": "refused", "error": printable(reason), "verified": False}
         return self._settle(_SETTLE, source, owner, values)
 
-    def fail(self, source: str, owner: Owner, error: str) -> bool:
-        """Mark a file failed; False if the lease was lost."""
-        return self._settle(_FAIL, source, owner, {"error": printable(error)})
+    def fail(self, source: str, owner: Owner, error: str, *, owned: bool = False) -> bool:
+        """Mark a file failed; False if the lease was lost.
+
+        Args:
+            owned: some of what was made stands under its names, and may be replaced (`own`).
+        """
+        return self._settle(_FAIL, source, owner, {"error": printable(error), "owned": owned})
 
     def release(self, source: str, owner: Owner) -> None:
         """Give a file back, to be begun again."""
