@@ -147,6 +147,17 @@ def test_a_parquet_table_says_the_same(mixed, tmp_path, monkeypatch):
     assert math.isclose(sum(filter(None, table.column("audio_seconds").to_pylist())), 4.0)
 
 
+def test_a_parquet_table_takes_all_that_a_batch_has_measured(archive, tmp_path):
+    parquet = pytest.importorskip("pyarrow.parquet")
+    run(archive)
+    with Ledger(archive.destination) as opened:
+        assert export(opened.each(), tmp_path / "ledger.parquet") == 6
+        measured = [json.loads(row.measures or "")["change"] for row in opened.each()]
+    table = parquet.read_table(tmp_path / "ledger.parquet")
+    for name in measured[0]:
+        assert table.column(f"change_{name}").to_pylist() == [change[name] for change in measured]
+
+
 def test_an_empty_ledger_is_a_table_without_rows(ledger, tmp_path):
     assert export(ledger.each(), tmp_path / "a.csv") == 0
     pytest.importorskip("pyarrow")

@@ -32,7 +32,7 @@ Values = dict[str, Any]
 
 
 def columns() -> dict[str, type]:
-    """Return the columns in their order, and what is in them: text, whole numbers, numbers or truths."""
+    """Return the columns in their order, and what is in them: text, whole numbers, lists of them, numbers or truths."""
     found = {name: kind for name, kind in _kinds(Row) if name not in _LEFT_OUT}
     for part, kind in _MEASURES.items():
         found |= {f"{part}_{name}": held for name, held in _kinds(kind)}
@@ -79,7 +79,11 @@ def check(path: Path) -> None:
 def _kinds(kind: type) -> Iterator[tuple[str, type]]:
     hints = typing.get_type_hints(kind)
     for field in dataclasses.fields(kind):
-        held = [one for one in typing.get_args(hints[field.name]) or (hints[field.name],) if one is not type(None)]
+        hint = hints[field.name]
+        if hint == tuple[int, ...]:
+            yield field.name, list
+            continue
+        held = [one for one in typing.get_args(hint) or (hint,) if one is not type(None)]
         yield field.name, held[0] if held[0] in (int, float, bool) else str
 
 
@@ -107,7 +111,7 @@ def _write_parquet(rows: Iterator[Values], path: Path) -> int:
     import pyarrow as pa
     from pyarrow.parquet import ParquetWriter
 
-    kinds = {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_()}
+    kinds = {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_(), list: pa.list_(pa.int64())}
     schema = pa.schema([(name, kinds[kind]) for name, kind in columns().items()])
     count, group = 0, list[Values]()
 
