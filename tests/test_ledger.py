@@ -351,6 +351,15 @@ def test_rebuild_replaces_a_file_that_is_no_ledger(tmp_path):
         assert ledger.rows() == []
 
 
+def test_damage_that_is_found_while_a_ledger_is_read_is_said_in_one_line(ledger):
+    plan(ledger, found(1))
+    with sqlite3.connect(ledger.path) as connection:
+        connection.execute("UPDATE files SET output = CAST(x'ff20' AS TEXT)")
+    said = r"ledger\.sqlite: expected a ledger .*, found Could not decode .* 'output'$"
+    with pytest.raises(InputError, match=said), Ledger(ledger.destination) as damaged:
+        damaged.rows()
+
+
 def test_a_ledger_of_another_version_is_refused(ledger):
     with sqlite3.connect(ledger.path) as connection:
         connection.execute("PRAGMA user_version = 99")

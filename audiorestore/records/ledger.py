@@ -448,6 +448,9 @@ class Ledger:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+        if isinstance(error, sqlite3.DatabaseError):  # found out when it is read, long after it was opened
+            found = str(error).partition(" with text ")[0]  # which may be any number of bytes
+            raise InputError(self.path, expected="a ledger (it can be rebuilt)", found=found) from error
 
     def close(self) -> None:
         """Close the file."""
