@@ -70,6 +70,8 @@ def with_options(settings: Mapping[str, Any], options: argparse.Namespace) -> di
 
     if options.strength is not None and not 0 <= options.strength < math.inf:
         raise ConfigError(f"--strength: expected a number from 0 up, found {options.strength:g}")
+    if options.settle_seconds is not None and not 0 <= options.settle_seconds < math.inf:
+        raise ConfigError(f"--settle: expected a number of seconds from 0 up, found {options.settle_seconds:g}")
     given = {name: value for name in _SETTINGS if (value := getattr(options, name)) is not None}
     restore = {
         setting: value for name, setting in _RESTORE_SETTINGS.items() if (value := getattr(options, name)) is not None

@@ -10,6 +10,7 @@ from typing import Any, Literal, Self
 
 from audiorestore.audio.urls import Url, is_url
 from audiorestore.config import find_config, from_mapping, load_config
+from audiorestore.errors import ConfigError
 from audiorestore.records.home import home_of
 from audiorestore.restoration.pipeline import RestorationConfig
 from audiorestore.restoration.restorer import cores, devices_of
@@ -106,6 +107,8 @@ class BatchConfig:
         for name, value in {"cache_gb": self.cache_gb, "settle_seconds": self.settle_seconds}.items():
             if not 0 <= value < math.inf:
                 raise ValueError(f"{name}: expected a number from 0 up, found {value}")
+        if self.shards and not all(self.shards.partition("/")[::2]):
+            raise ValueError(f"shards: expected FLOW/DEPLOYMENT, as restore-shard/shard, found {self.shards!r}")
         if not 0 <= self.allowed_failures <= 1:
             raise ValueError(f"allowed_failures: expected 0 to 1, found {self.allowed_failures}")
 
@@ -169,11 +172,11 @@ class Archive:
             where: the origin of the settings, named in errors.
 
         Raises:
-            ConfigError: a setting or a URL is unknown or wrong.
+            ConfigError: a setting or a URL is unknown or wrong, or a place is empty.
         """
         settings = default_config() if config is None else from_mapping(BatchConfig, config, where=where)
         folder = None if state is None else Path(state).absolute()
-        return cls(_place(source), _place(destination), settings, folder)
+        return cls(_place(source, "SRC"), _place(destination, "DST"), settings, folder)
 
     @property
     def home(self) -> Path:
@@ -188,7 +191,9 @@ class Archive:
         return self.source / name if self.source.is_dir() else self.source
 
 
-def _place(text: str) -> Path | Url:
+def _place(text: str, name: str) -> Path | Url:
+    if not text:  # an unset variable of a shell, say; as a path it would be the working folder
+        raise ConfigError(f"{name}: expected a folder, a file or a URL, found nothing")
     return Url.parse(text) if is_url(text) else Path(text).absolute()
 
 

@@ -21,9 +21,11 @@ from prefect import flow
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State
 from prefect.deployments import run_deployment
+from prefect.exceptions import ObjectNotFound
 from prefect.logging import get_run_logger
 from prefect.states import Cancelling, Completed
 
+from audiorestore.errors import ConfigError
 from flows.crew import crew_of, manned
 from flows.outcome import BatchResult
 from flows.presence import announce
@@ -90,11 +92,19 @@ class ServerRuns:
     """Runs on the Prefect server."""
 
     def begin(self, deployment: str, parameters: dict[str, Any]) -> UUID:
-        """Ask for a run, and return its number."""
+        """Ask for a run, and return its number.
+
+        Raises:
+            ConfigError: there is no such deployment.
+        """
         key = str(uuid4())  # asked again, it is the same run
-        begun: Any = patiently(
-            lambda: run_deployment(deployment, parameters=parameters, timeout=0, idempotency_key=key)
-        )
+        try:
+            begun: Any = patiently(
+                lambda: run_deployment(deployment, parameters=parameters, timeout=0, idempotency_key=key)
+            )
+        except ObjectNotFound as error:
+            message = f"shards: {deployment}: expected a deployment (audiorestore deploy), found none"
+            raise ConfigError(message) from error
         assert isinstance(begun.id, UUID)
         return begun.id
 

@@ -542,6 +542,7 @@ def test_the_shipped_settings_are_the_defaults():
         ({"files_per_task": 0}, "config: files_per_task: expected 1 or more, found 0"),
         ({"concurrency": "many"}, "config: concurrency: expected int, found 'many'"),
         ({"allowed_failures": 1.5}, "config: allowed_failures: expected 0 to 1"),
+        ({"shards": "shard"}, "config: shards: expected FLOW/DEPLOYMENT"),
         ({"restore": {"strength": 3}}, "config: restore: unknown setting 'strength'"),
     ],
 )
@@ -554,6 +555,7 @@ def test_wrong_settings_are_named(settings, message):
     ("arguments", "message"),
     [
         (["missing", "results"], "missing: expected a folder or a file, found nothing"),
+        (["", "results"], "error: SRC: expected a folder, a file or a URL, found nothing"),
         (["source", "source"], "expected another folder than the source's"),
         (["source", "source/a/0.wav"], "expected a folder for the results, found a file"),
         (["source", "results", "--config", "none"], "none: expected a YAML file"),

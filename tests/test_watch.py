@@ -124,10 +124,10 @@ def test_one_run_without_a_watch_takes_everything(archive):
     assert run(archive).restored == len(NAMES)
 
 
-@pytest.mark.parametrize("arguments", [["--every", "0"], ["--every", "nan"], ["--settle", "-1"]])
+@pytest.mark.parametrize("arguments", [["--every", "0"], ["--every", "nan"], ["--settle", "-1"], ["--settle", "nan"]])
 def test_times_that_are_none_are_wrong_use(archive, capsys, arguments):
     assert main([str(archive.source), str(archive.destination), "--watch", *arguments]) == 2
-    assert "expected a number" in capsys.readouterr().err
+    assert f"error: {arguments[0]}: expected a number" in capsys.readouterr().err
 
 
 @pytest.mark.slow
