@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flows.environment import prepare
-from flows.fleet import DESTINATION, SOURCE, Deployment, Fleet, fleet_file, read_fleet
+from flows.fleet import DESTINATION, SOURCE, Deployment, Fleet, check_schedule, fleet_file, read_fleet
 from flows.options import add_options, archive_of
 
 if TYPE_CHECKING:
@@ -65,6 +65,8 @@ def _asked_for(options: argparse.Namespace) -> tuple[Fleet, list[Deployment]]:
     from flows.restore_archive import parameters
 
     check_server()
+    if options.cron is not None:
+        check_schedule({"cron": options.cron}, where="--cron")
     if (options.source is None) != (options.destination is None):
         raise ConfigError("SRC: expected both source and destination, or none of them, found one")
     places: dict[str, str] = {}

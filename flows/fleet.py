@@ -81,6 +81,8 @@ class Deployment:
         missing += [f"work_pool.{name}" for name in ("name", "work_queue_name") if not pool.get(name)]
         if missing:
             raise ConfigError(f"{where}: setting {missing[0]!r} is missing")
+        for schedule in entry.get("schedules") or ():
+            check_schedule(schedule, where=f"{where}: {entry['name']}: schedules")
         return cls(
             name=entry["name"],
             entrypoint=entry["entrypoint"],
@@ -99,6 +101,20 @@ class Deployment:
     def restores(self) -> bool:
         """Tell whether this restores recordings."""
         return self.entrypoint == "flows.restore_archive.restore_archive"
+
+
+def check_schedule(schedule: Mapping[str, Any], *, where: str) -> None:
+    """Find out whether the server can follow a schedule.
+
+    Raises:
+        ConfigError: it cannot.
+    """
+    from prefect.schedules import Schedule
+
+    try:
+        Schedule(**schedule)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f'{where}: expected a schedule, as cron: "0 22 * * *", found {error}') from error
 
 
 def fleet_file() -> Path:

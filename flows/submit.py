@@ -107,7 +107,7 @@ def submit(client: SyncPrefectClient, deployment: str, asked: Callable[[dict[str
 
     try:
         found = client.read_deployment_by_name(deployment)
-    except ObjectNotFound as error:
+    except (ObjectNotFound, ValueError) as error:  # or a name that none can have
         raise ConfigError(f"{deployment}: expected a deployment (audiorestore deploy), found none") from error
     try:
         run = client.create_flow_run_from_deployment(

@@ -75,6 +75,7 @@ def test_who_waits_for_shards_holds_no_place_of_theirs():
     [
         (lambda content: content["deployments"][0].update(scedules=[]), "unknown setting 'scedules'"),
         (lambda content: content["deployments"][0].pop("entrypoint"), "'entrypoint' is missing"),
+        (lambda content: content["deployments"][0].update(schedules=[{"cron": "99 * * *"}]), "nightly: schedules: "),
         (lambda content: content["deployments"][0]["work_pool"].update(name="gqu"), "found gqu/archive"),
         (lambda content: content["fleet"].update(limits={"training": 0}), "from 1 up"),
         (lambda content: content["fleet"].update(heartbeat_seconds=10), "more than 30"),
