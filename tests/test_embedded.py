@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
+from prefect.settings import PREFECT_API_URL, get_current_settings, temporary_settings
 
+from audiorestore.aside import aside
 from tests.prefect_server import is_healthy
-
-pytestmark = pytest.mark.slow
 
 # A run that holds its server until it is killed.
 HOLD = """
@@ -25,6 +26,19 @@ with server():
 """
 
 
+def test_what_goes_on_beside_a_run_knows_its_server():
+    """Without it, Prefect would start a second server, which nobody ends after ``kill -9``."""
+    seen = []
+
+    def look(ended: threading.Event) -> None:
+        seen.append(get_current_settings().api.url)
+
+    with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:1/api"}), aside(look, name="look"):
+        pass
+    assert seen == ["http://127.0.0.1:1/api"]
+
+
+@pytest.mark.slow
 def test_a_killed_run_leaves_no_server_behind(tmp_path):
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
     environment["PREFECT_HOME"] = str(tmp_path)
