@@ -122,6 +122,15 @@ def test_a_wrong_checksum_and_a_changed_source_are_errors(web, folder, tmp_path)
     assert not (tmp_path / "other").exists()
 
 
+def test_more_bytes_than_the_server_has_told_are_an_error(web, ssh, tmp_path):
+    for place in (remote(web.address), remote(f"sftp://127.0.0.1:{ssh.port}")):
+        file = place.files().files[0]
+        (tmp_path / "part").write_bytes(SOUND[:1000])
+        with pytest.raises(InputError, match=r"0\.wav: expected 150000 bytes, as the server says, found more"):
+            place.fetch(replace(file, size=150_000), tmp_path / "part")
+        assert (tmp_path / "part").stat().st_size == 0
+
+
 def test_sftp_finds_fetches_publishes_and_removes(ssh, folder, tmp_path):
     place = remote(f"sftp://127.0.0.1:{ssh.port}/")
     assert names(place) == FOUND

@@ -483,6 +483,11 @@ class Remote:
                     for start, block in self._blocks(self._place(file.name), have, file.size):
                         if start != copy.seek(0, 2):  # the server has begun from the beginning
                             copy.truncate(start)
+                        if start + len(block) > file.size:  # it grows, or the server says something wrong
+                            copy.truncate(0)
+                            raise InputError(
+                                self.address(file.name), expected=f"{file.size} bytes, as the server says", found="more"
+                            )
                         copy.write(block)
                     if copy.seek(0, 2) == have:
                         raise ConnectionError("the server sent nothing")
