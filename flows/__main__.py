@@ -49,8 +49,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if not 0 < options.every < math.inf:
             raise ConfigError(f"--every: expected a number of seconds above 0, found {options.every:g}")
         archive = archive_of(options)
-        begun = True
         with server():
+            begun = True
             if options.watch:
                 return _watch(archive, options)
             summary = _run(archive)

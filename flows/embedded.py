@@ -26,11 +26,14 @@ def server() -> Iterator[None]:
     """Let the block have a Prefect server: the one that is set, or one of its own.
 
     Raises:
-        DependencyError: it does not start.
+        ConfigError: the one that is set does not answer. DependencyError: its own does not start.
     """
     from prefect.settings import PREFECT_API_URL, get_current_settings, temporary_settings
 
+    from flows.remote import check_server
+
     if get_current_settings().api.url:
+        check_server()
         yield
         return
     with _started() as address, temporary_settings({PREFECT_API_URL: address}):

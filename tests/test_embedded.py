@@ -12,6 +12,7 @@ import pytest
 from prefect.settings import PREFECT_API_URL, get_current_settings, temporary_settings
 
 from audiorestore.aside import aside
+from flows.__main__ import main
 from tests.prefect_server import is_healthy
 
 # A run that holds its server until it is killed.
@@ -36,6 +37,14 @@ def test_what_goes_on_beside_a_run_knows_its_server():
     with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:1/api"}), aside(look, name="look"):
         pass
     assert seen == ["http://127.0.0.1:1/api"]
+
+
+def test_a_server_that_is_set_and_does_not_answer_is_wrong_use(tmp_path, capsys):
+    (tmp_path / "source").mkdir()
+    with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:1/api"}):
+        assert main([str(tmp_path / "source"), str(tmp_path / "results")]) == 2
+    assert capsys.readouterr().err.startswith("error: PREFECT_API_URL: expected a Prefect server at http://127.0.0.1:1")
+    assert not (tmp_path / "results").exists()
 
 
 @pytest.mark.slow
