@@ -43,12 +43,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     prepare()
     from audiorestore.errors import AudioRestoreError, ConfigError, printable
     from flows.embedded import server
+    from flows.runners import runner_of
 
     begun = False
     try:
         if not 0 < options.every < math.inf:
             raise ConfigError(f"--every: expected a number of seconds above 0, found {options.every:g}")
         archive = archive_of(options)
+        runner_of(archive.config)  # if its package is missing, nothing is begun
         with server():
             begun = True
             if options.watch:

@@ -50,7 +50,7 @@ def counts_of(place: str) -> dict[Status, Count]:
     from audiorestore.records.home import find_home
     from audiorestore.records.ledger import Ledger
 
-    with Ledger(find_home(place)) as ledger:
+    with Ledger(find_home(place), only_asked=True) as ledger:
         return ledger.counts(0)
 
 

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from audiorestore.config import to_mapping
-from audiorestore.errors import ConfigError, InputError
+from audiorestore.errors import ConfigError, InputError, OutputError
 from audiorestore.records import ledger as records
 from audiorestore.records.lease import Owner
 from audiorestore.records.ledger import Done, Found, Ledger, Recipe, Row, recipe, recipe_of
@@ -365,6 +365,20 @@ def test_a_ledger_of_another_version_is_refused(ledger):
         connection.execute("PRAGMA user_version = 99")
     with pytest.raises(InputError, match="expected a ledger of version 4 \\(it can be rebuilt\\), found version 99"):
         Ledger(ledger.destination)
+
+
+def test_a_ledger_that_nobody_can_write_to_is_read_as_it_is(tmp_path, monkeypatch):
+    folder = tmp_path / "a ledger?#%"
+    with Ledger(folder) as opened:
+        plan(opened, found(3))
+        kept = opened.counts(0)
+    before = {path.name: path.read_bytes() for path in opened.path.parent.iterdir()}
+    monkeypatch.setattr(records.os, "access", lambda path, mode: Path(path) != opened.path.parent)
+    with Ledger(folder, only_asked=True) as asked:
+        assert asked.counts(0) == kept
+        with pytest.raises(OutputError, match=r"expected to write the ledger, found .*readonly"):
+            asked.again("failed", None)
+        assert {path.name: path.read_bytes() for path in opened.path.parent.iterdir()} == before
 
 
 def test_a_ledger_of_version_2_becomes_one_of_this_version_and_keeps_its_rows(ledger):

@@ -14,7 +14,6 @@ import pytest
 import soundfile
 import yaml
 
-from audiorestore.errors import DependencyError
 from audiorestore.models.checkpoint import Checkpoint, save_checkpoint
 from audiorestore.records.ledger import Ledger
 from flows.environment import prepare
@@ -71,12 +70,18 @@ def test_a_cluster_restores_an_archive(tmp_path: Path, tiny_checkpoint: Checkpoi
         assert all(row.status == "done" and row.verified for row in ledger.rows())
 
 
-def test_a_cluster_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    from flows.runners import runner_of
+def test_a_cluster_that_is_not_installed_is_named_before_anything_is_begun(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from flows.__main__ import main
 
     monkeypatch.setitem(sys.modules, "prefect_dask", None)
-    with pytest.raises(DependencyError, match=r"pip install 'audiorestore\[dask\]'"):
-        runner_of(BatchConfig(runner="dask"))
+    (tmp_path / "source").mkdir()
+    (tmp_path / "batch.yaml").write_text("runner: dask\n")
+    arguments = [str(tmp_path / "source"), str(tmp_path / "results"), "--config", str(tmp_path / "batch.yaml")]
+    assert main(arguments) == 2
+    assert "pip install 'audiorestore[dask]'" in capsys.readouterr().err
+    assert not (tmp_path / "results").exists()
 
 
 def test_options_of_a_cluster_need_one() -> None:

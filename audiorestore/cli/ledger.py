@@ -87,7 +87,7 @@ def retry(
 
     Results of ours are replaced; a file of anybody else still is an error.
     """
-    with _opened(place, state) as opened:
+    with _opened(place, state, only_asked=False) as opened:
         count = sum(opened.again(status.value, pattern) for pattern in patterns or (None,))
     print(f"{count} recordings are to be done again")
 
@@ -142,9 +142,9 @@ def rebuild(place: PlaceArgument, state: StateOption = None) -> None:
         raise typer.Exit(ExitCode.FAILED)
 
 
-def _opened(place: str, state: Path | None) -> Ledger:
+def _opened(place: str, state: Path | None, *, only_asked: bool = True) -> Ledger:
     """Open the ledger of a batch; it is not made if there is none."""
     from audiorestore.records.home import find_home
     from audiorestore.records.ledger import Ledger
 
-    return Ledger(find_home(place if state is None else str(state)))
+    return Ledger(find_home(place if state is None else str(state)), only_asked=only_asked)

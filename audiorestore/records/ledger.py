@@ -425,13 +425,14 @@ class Ledger:
     Args:
         destination: folder of the results, or whatever folder the ledger is in; it is made if there is none.
         shelf: where the results are, if not in that folder.
+        only_asked: nothing is going to be written, so on a medium that cannot be written to it is read as it is.
 
     Raises:
         OutputError: the folder cannot be written to, or the disk is full. InputError: the file is no ledger, or one
             of another version.
     """
 
-    def __init__(self, destination: Path, shelf: Shelf | None = None) -> None:
+    def __init__(self, destination: Path, shelf: Shelf | None = None, *, only_asked: bool = False) -> None:
         self.destination = destination
         self._shelf = shelf or Folder(destination)
         self.path = destination / FOLDER / "ledger.sqlite"
@@ -439,7 +440,7 @@ class Ledger:
             self.path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise OutputError(destination, expected="a folder that can be written to", found=describe(error)) from error
-        self._connection = _connect(self.path)
+        self._connection = _connect(self.path, only_asked=only_asked)
 
     def __enter__(self) -> Self:
         return self
@@ -996,13 +997,16 @@ def difference(shelf: Shelf, name: Path, expected: str | None) -> str | None:
     )
 
 
-def _connect(path: Path) -> sqlite3.Connection:
+def _connect(path: Path, *, only_asked: bool) -> sqlite3.Connection:
     """Open the file, made and set up if need be."""
     connection: sqlite3.Connection | None = None
     try:
-        connection = sqlite3.connect(path, timeout=60, isolation_level=None)
+        lasting = only_asked and _is_lasting(path)
+        address = f"{path.absolute().as_uri()}?immutable={int(lasting)}"
+        connection = sqlite3.connect(address, uri=True, timeout=60, isolation_level=None)
         connection.row_factory = sqlite3.Row
-        connection.execute("PRAGMA journal_mode = WAL")
+        if not lasting:
+            connection.execute("PRAGMA journal_mode = WAL")
         # In WAL mode a power cut can lose the last commits, never the file; the records bring them back.
         connection.execute("PRAGMA synchronous = NORMAL")
         _set_up(connection, path)
@@ -1017,6 +1021,12 @@ def _connect(path: Path) -> sqlite3.Connection:
             connection.close()
         raise
     return connection
+
+
+def _is_lasting(path: Path) -> bool:
+    """Tell whether a ledger cannot change: nobody writes to its folder, and it has no log that waits to be taken in."""
+    log = path.with_name(f"{path.name}-wal")
+    return not os.access(path.parent, os.W_OK) and not (log.exists() and log.stat().st_size)
 
 
 def _set_up(connection: sqlite3.Connection, path: Path) -> None:
