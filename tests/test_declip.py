@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -48,6 +49,21 @@ def test_peaks_come_back(level: float) -> None:
     clean = _programme(3.0)
     audio = _audio(clean.clip(-level, level))
     assert _error_db(_mend(audio)[0], clean) < _error_db(audio.samples[0], clean) - 15
+
+
+def test_prediction_has_a_say() -> None:
+    clean = _programme(3.0)
+    audio = _audio(clean.clip(-0.2, 0.2))
+    plan = analyse_clipping(audio)
+    assert plan is not None
+    weighed, alone = (
+        Declipped(audio, replace(plan, config=replace(plan.config, error=error))).read(0, audio.n_samples)[0]
+        for error in (plan.config.error, 1e-12)
+    )
+    assert _error_db(weighed, clean) < _error_db(alone, clean) - 3
+    kept = audio.samples[0].abs() < 0.19
+    assert torch.equal(weighed[kept], audio.samples[0][kept])
+    assert (weighed.abs() >= audio.samples[0].abs()).all()
 
 
 @pytest.mark.parametrize("step", [2.0**-15, 2.0**-10])

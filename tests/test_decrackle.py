@@ -13,7 +13,8 @@ import torch
 from audiorestore.audio.signal import Audio
 from audiorestore.config import to_mapping
 from audiorestore.damage import synthesis
-from audiorestore.damage.decrackle import CracklePlan, Decrackled, fill
+from audiorestore.damage.decrackle import CracklePlan, Decrackled
+from audiorestore.damage.filling import fill
 from audiorestore.errors import CheckpointError, ReplayError
 from audiorestore.jobs import Job, make_restorer, network_hashes, run_job
 from audiorestore.models.checkpoint import load_checkpoint, save_checkpoint

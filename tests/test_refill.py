@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from audiorestore.audio.signal import Audio
-from audiorestore.damage.decrackle import FAR, fill
+from audiorestore.damage.filling import FAR, fill
 from audiorestore.damage.refill import refilled
 from audiorestore.models.checkpoint import Checkpoint
 from audiorestore.restoration.restorer import ChunkConfig, Denoised, Restorer

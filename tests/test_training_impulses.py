@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 from audiorestore.cli.app import app
 from audiorestore.config import find_config, from_mapping, load_config
-from audiorestore.damage.decrackle import fill
+from audiorestore.damage.filling import fill
 from audiorestore.damage.simulate import DamageRecipe
 from audiorestore.errors import ConfigError
 from audiorestore.models.checkpoint import build, load_checkpoint, network_mapping

@@ -10,7 +10,8 @@ original. The sparsity is set by a threshold that falls by the same factor each 
 gain, not by a count of coefficients: no sorting, and all frames advance together. The threshold rises with
 frequency, because programme falls off there while the harmonics of clipping do not. And frames of two
 lengths are solved and averaged: short ones suit speech, long ones music, and the mean of two estimates with
-different errors is better than either. Only clipped samples are replaced.
+different errors is better than either; and that mean is weighed against what the samples beside predict (`filling`).
+Only clipped samples are replaced.
 """
 
 from __future__ import annotations
@@ -23,11 +24,14 @@ import torch
 from torch import Tensor
 
 from audiorestore.audio.signal import Source, StageSource, read_padded
+from audiorestore.damage.filling import FAR, Patched, fill
 from audiorestore.damage.windows import WindowCache
+from audiorestore.spectral.runs import runs_of
 
 BINS_PER_OCTAVE = 512  # a bin is 0.14 % wide: a 16-bit step at -33 dBFS
 N_BINS = 24 * BINS_PER_OCTAVE
 LOWEST_OCTAVE = -20  # the bins reach up to 2 ** 4
+_LEAST_BEYOND = 0.001  # of the highest sample: no estimate is exact
 FRAMES_PER_GROUP = 32  # solved together; groups lie at fixed places, so that results do not depend on the reader
 
 
@@ -49,6 +53,7 @@ class DeclipConfig:
         decay: factor of the threshold from step to step.
         tilt: the threshold rises as (1 + f / 1 kHz) to this power.
         highest_peak: no sample is raised to more than this multiple of the wall.
+        error: power of the error of what sparsity estimates, over that of what it adds beyond the wall.
     """
 
     quietest: float = 0.003
@@ -64,6 +69,7 @@ class DeclipConfig:
     decay: float = 0.95
     tilt: float = 0.4
     highest_peak: float = 8.0
+    error: float = 0.1
 
 
 @dataclass(frozen=True)
@@ -172,7 +178,7 @@ def _histogram(bins: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     return np.bincount(bins, minlength=N_BINS)
 
 
-class Declipped(StageSource):
+class Declipped(Patched):
     """A `Source` with the peaks that ``plan``'s walls cut off estimated again; all other samples are bit-equal.
 
     Mended peaks lie beyond the wall, so they may exceed full scale where the wall stood there.
@@ -185,20 +191,53 @@ class Declipped(StageSource):
         highest = [[wall.level if wall else torch.inf] for wall in plan.above]
         lowest = [[-wall.level if wall else -torch.inf] for wall in plan.below]
         self._walls = _Walls(torch.tensor(highest), torch.tensor(lowest), plan.config.highest_peak)
+        self._sparse = _Sparse(source, self._walls, plan.config)
+        self._error = plan.config.error
+
+    def patch(self, first: int, last: int) -> Tensor | None:
+        """Return samples [first, last), clipped ones estimated, or None if none of them is.
+
+        Estimates by sparsity have errors that grow with what was cut off, so they are weighed against prediction.
+        """
+        if not self._walls.clipped(self._source.read(first, last)).any():
+            return None
+        left, right = first - self.context, last + self.context
+        given = read_padded(self._source, left, right)
+        estimates = read_padded(self._sparse, left, right).clone()
+        for row, estimate, clipped in zip(given, estimates, self._walls.clipped(given), strict=True):
+            runs = runs_of(clipped.numpy())
+            beyond = (estimate - row).double().numpy()
+            least = (_LEAST_BEYOND * float(row.abs().max())) ** 2
+            variance = np.ones(len(row))
+            for begin, end in runs:
+                variance[begin:end] = self._error * max(np.square(beyond[begin:end]).mean(), least)
+            samples = estimate.double().numpy()
+            filled = fill(samples, runs, sample_rate=self.sample_rate, memories=[FAR], variance=variance)
+            estimate.copy_(torch.from_numpy(filled))
+        low, high = self._walls.bounds(given)
+        return estimates.clamp(low, high)[:, self.context : self.context + last - first]
+
+
+class _Sparse(StageSource):
+    """A `Source` with clipped samples estimated by sparsity alone."""
+
+    def __init__(self, source: Source, walls: _Walls, config: DeclipConfig) -> None:
+        super().__init__(source)
+        self._walls = walls
         self._solvers = [
-            _Solver(source, self._walls, plan.config, seconds, overlap)
-            for seconds, overlap in zip(plan.config.frame_seconds, plan.config.overlaps, strict=True)
+            _Solver(source, walls, config, seconds, overlap)
+            for seconds, overlap in zip(config.frame_seconds, config.overlaps, strict=True)
         ]
 
     def read(self, start: int, stop: int) -> Tensor:
         """Return samples [C, stop - start]; the same whatever else is read."""
         samples = self._source.read(start, stop)
-        above, below = self._walls.touched(samples)
-        if not (above | below).any():
+        clipped = self._walls.clipped(samples)
+        if not clipped.any():
             return samples
         estimate = torch.stack([solver.estimate(start, stop) for solver in self._solvers]).mean(dim=0)
         low, high = self._walls.bounds(samples)
-        return torch.where(above | below, estimate.clamp(low, high), samples)
+        return torch.where(clipped, estimate.clamp(low, high), samples)
 
 
 @dataclass(frozen=True)
@@ -212,6 +251,11 @@ class _Walls:
     def touched(self, samples: Tensor) -> tuple[Tensor, Tensor]:
         """Tell which samples [C, T] are clipped above and below."""
         return samples >= self.highest, samples <= self.lowest
+
+    def clipped(self, samples: Tensor) -> Tensor:
+        """Tell which samples [C, T] are clipped."""
+        above, below = self.touched(samples)
+        return above | below
 
     def bounds(self, samples: Tensor) -> tuple[Tensor, Tensor]:
         """Return the least and the greatest value, [C, T], that each sample may have had before clipping."""
@@ -248,8 +292,7 @@ class _Solver:
         """Return the sum of a group's mended frames, [C, length]; None: nothing in it is clipped."""
         first = number * self._stride - self._size
         samples = read_padded(self._source, first, first + self._length)
-        above, below = self._walls.touched(samples)
-        frames, clipped = self._frames(samples), self._frames(above | below).any(dim=2)
+        frames, clipped = self._frames(samples), self._frames(self._walls.clipped(samples)).any(dim=2)
         if not clipped.any():
             return None
         low, high = (self._frames(bound) * self._window for bound in self._walls.bounds(samples))

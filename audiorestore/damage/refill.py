@@ -20,7 +20,7 @@ from scipy.ndimage import maximum_filter1d, median_filter, uniform_filter1d
 from scipy.signal import butter, sosfiltfilt
 from torch import Tensor
 
-from audiorestore.damage.decrackle import FAR, Samples, fill
+from audiorestore.damage.filling import FAR, Samples, fill
 from audiorestore.spectral.runs import Runs, runs_of
 
 FILTER_HZ = 1200.0

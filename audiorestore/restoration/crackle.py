@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from audiorestore.audio.signal import Source, read_padded
-from audiorestore.damage.decrackle import QUICK, CracklePlan, fill
+from audiorestore.damage.decrackle import CracklePlan
+from audiorestore.damage.filling import QUICK, fill
 from audiorestore.models.checkpoint import Checkpoint, load_checkpoint
 from audiorestore.models.impulses import ImpulseDetector
 from audiorestore.spectral.runs import Runs, joined, mask_of, runs_of

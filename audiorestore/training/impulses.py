@@ -18,7 +18,7 @@ from scipy.signal import butter, sosfilt
 from torch import Tensor, nn
 
 from audiorestore.damage.base import Setting
-from audiorestore.damage.decrackle import LEAST_ORDER, QUICK, Samples, fill, frame_length, frame_models
+from audiorestore.damage.filling import LEAST_ORDER, QUICK, Samples, fill, frame_length, frame_models
 from audiorestore.damage.simulate import DamageRecipe, Library, Simulated, Step, draw
 from audiorestore.errors import ConfigError
 from audiorestore.models.impulses import HIGHEST_RATE, VIEWS, ImpulseDetector, views
