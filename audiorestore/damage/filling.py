@@ -30,7 +30,7 @@ CONTEXT_FRAMES = 4  # beyond which nothing has a say in what is filled
 QUICK, FAR = 32 / 48_000, 256 / 48_000
 """Seconds that models reach back. Each tone of music takes two orders, so far is better; but many orders also foresee
 what was only put there for a start."""
-LEAST_ORDER = 32
+LEAST_ORDER, MOST_ORDER = 32, 512
 MEMORIES = (QUICK, FAR)  # models are made again once the lost samples are known about
 
 
@@ -84,7 +84,7 @@ def fill(
 
     Args:
         runs: in order of time, not touching each other, [n, 2]. Where nothing else is known there is silence.
-        memories: how many seconds models reach back, for each time that they are made; their order is 32 at least.
+        memories: how many seconds models reach back, for each time that they are made; their order is 32 to 512.
         variance: of the errors, independent of each other, of what is there already [T]: then that is an estimate, too,
             and weighed against the other. By default it says nothing.
     """
@@ -99,7 +99,7 @@ def fill(
     frames, first = np.unique(runs[:, 0] // length, return_index=True)
     groups = np.split(runs, first[1:])
     for memory in memories:
-        order = min(max(round(memory * sample_rate), LEAST_ORDER), length)
+        order = min(max(round(memory * sample_rate), LEAST_ORDER), MOST_ORDER, length)
         better = filled.copy()
         for model, error, group in zip(*frame_models(filled, frames, length, order), groups, strict=True):
             weight = None if variance is None else error / variance
