@@ -102,8 +102,7 @@ def fill(
         order = min(max(round(memory * sample_rate), LEAST_ORDER), MOST_ORDER, length)
         better = filled.copy()
         for model, error, group in zip(*frame_models(filled, frames, length, order), groups, strict=True):
-            weight = None if variance is None else error / variance
-            _fill_group(filled, lost, group, model, better, weight)
+            _fill_group(filled, lost, group, model, better, error, variance)
         filled = better
     return filled
 
@@ -123,13 +122,20 @@ def frame_models(samples: Samples, frames: Runs, length: int, order: int) -> tup
 
 
 def _fill_group(
-    samples: Samples, lost: Mask, group: Runs, model: Samples, better: Samples, weight: Samples | None
+    samples: Samples,
+    lost: Mask,
+    group: Runs,
+    model: Samples,
+    better: Samples,
+    error: float,
+    variance: Samples | None,
 ) -> None:
     """Estimate the runs of one frame, with its model, and write them to ``better``.
 
     What is lost nearby is estimated with them. The sum of squares of what the model cannot foresee is least where
     ``B x = -(B k)``, rows of lost samples alone: B the banded matrix of the model's own autocorrelation, k the known
-    samples. Where estimates e are given, with their ``weight``, it is least where ``(B + W) x = W e - (B k)``.
+    samples. Where there are estimates e already, ``(B + W) x = W e - (B k)``: W the power of the model's error over
+    their variance.
     """
     order = len(model) - 1
     first, last = max(int(group[0, 0]) - order, 0), min(int(group[-1, 1]) + order, len(samples))
@@ -143,9 +149,10 @@ def _fill_group(
     others = sliding_window_view(np.append(here, np.full(rows - 1, last + order)), rows).T
     matrix = np.append(band[order:], 0.0)[np.minimum(others - here, order + 1)]
     matrix[0] *= 1 + 1e-9
-    if weight is not None:
-        matrix[0] += weight[here]
-        wanted += weight[here] * samples[here]
+    if variance is not None:
+        weight = error / variance[here]
+        matrix[0] += weight
+        wanted += weight * samples[here]
     estimate = solveh_banded(matrix, wanted, lower=True, check_finite=False)
     mine = (here >= group[0, 0]) & (here < group[-1, 1])
     better[here[mine]] = estimate[mine]
