@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: help demo test lint format types bench image clean
+.PHONY: help demo test slow lint format types bench image clean
 .DEFAULT_GOAL := help
 
 help: ## list the commands
@@ -15,8 +15,11 @@ help: ## list the commands
 demo: $(VENV)/installed ## restore the example recordings through the Prefect flow, into the folder demo
 	$(BIN)/python examples/demo.py demo
 
-test: $(VENV)/installed-dev ## run all tests
-	$(BIN)/python -m pytest
+test: $(VENV)/installed-dev ## run the tests, but for the slow ones
+	$(BIN)/python -m pytest -m "not slow"
+
+slow: $(VENV)/installed-dev ## run the slow tests: real servers and workers, kills, clusters
+	$(BIN)/python -m pytest -m slow
 
 lint: $(VENV)/installed-dev ## look for mistakes and for lines out of style
 	$(BIN)/python -m ruff check .
